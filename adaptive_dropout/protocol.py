@@ -138,7 +138,7 @@ class Penalty:
 
     def dual(self, eta):  # eta: any shape, non-negative, inf allowed
         """The canonical (non-decreasing) dual f(eta) of eq. (5). Raises ValueError for negative NumPy input."""
-        if not is_torch_array(eta) and (np.asarray(eta) < 0).any():
+        if not is_torch_array(eta) and (real_array("eta", eta)[0] < 0).any():
             raise ValueError(f"eta must be non-negative, got {np.min(eta)!r}")
         return self._apply(self._dual, "eta", eta)
 
@@ -161,7 +161,7 @@ class Penalty:
     def _apply(self, kernel, name, w):
         w, xp, finish = real_array(name, w)
         with np.errstate(all="ignore"):
-            return finish(kernel(xp.abs(w), xp))
+            return finish(_with_nan(kernel(xp.abs(w), xp), w, xp))
 
     def _differentiable(self, w, order):
         return _penalty_function().apply(w, self, order) if is_torch_array(w) else self._derivative(w, order)
@@ -171,7 +171,7 @@ class Penalty:
         kernel = (self._value, self._slope, self._curvature)[order]
         with np.errstate(all="ignore"):
             out = kernel(xp.abs(w), xp)
-            return finish(_signed(out, w, xp) if order == 1 else out)
+            return finish(_signed(out, w, xp) if order == 1 else _with_nan(out, w, xp))
 
     def _eta_hat(self, x, xp):
         slope = self._slope(x, xp)
@@ -184,12 +184,18 @@ class Penalty:
         derivative = lambda w: 1 + step * self._curvature(w, xp)
         low = _newton(xp.zeros_like(v), residual, derivative, xp.zeros_like(v), inflection, xp)
         high = _newton(v, residual, derivative, inflection, v, xp)
-        return best_candidate([low, high], lambda w: self._value(w, xp), v, step, xp)
+        best = best_candidate([low, high], lambda w: self._value(w, xp), v, step, xp)
+        return xp.where(best > 0, _newton(best, residual, derivative, xp.zeros_like(v), v, xp), best)
 
 # %% ../nbs/03_protocol.ipynb #cell-18
 def _signed(size, w, xp):
-    """The size with the sign of w, and 0 where w is 0 (array-api-compat's torch sign makes a GPU wait)."""
-    return xp.where(w < 0, -size, xp.where(w == 0, xp.zeros_like(size), size))
+    """The size with the sign of w, 0 where w is 0, NaN where w is NaN (array-api-compat's torch sign makes a GPU wait)."""
+    return xp.where(w > 0, size, xp.where(w < 0, -size, 0 * w))
+
+
+def _with_nan(out, w, xp):
+    """The result, with NaN where a tensor w is NaN: branches of `where` would lose it."""
+    return xp.where(xp.isnan(w), w, out) if is_torch_array(w) else out
 
 # %% ../nbs/03_protocol.ipynb #cell-19
 def _step_like(step, v, xp):
