@@ -81,7 +81,7 @@ def best_candidate(
     """Pick, entry by entry, the candidate that lowers the prox objective most below its value at 0."""
     best, best_gain = xp.zeros_like(v), xp.zeros_like(v)
     for w in candidates:
-        gain = w * (v - w / 2) - step * value(w)
+        gain = w * (1 - w / (2 * v)) - step * (value(w) / v)
         best, best_gain = xp.where(gain > best_gain, w, best), xp.maximum(gain, best_gain)
     return best
 
