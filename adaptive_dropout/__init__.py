@@ -9,14 +9,19 @@ from importlib.util import find_spec as _find_spec
 __version__ = "0.1.0"
 
 # Module -> the names that `from adaptive_dropout import ...` takes from it. A new module is one more row.
+# No name may be that of a module: importing the module would put it in the name's place.
 _names = {
     "tikhonov": "expected_loss generalized_regularizer characteristic_matrix",
+    "glm": "glm_dropout_penalty",
     "duality": "penalty_from_dual dual_from_penalty penalty_from_update check_subquadratic",
     "penalties": "L1 L2 Lp L0 HardThreshold ElasticNet Huber PseudoHuber LogSum LogSquareSum Cauchy MCP SCAD CappedL1 "
     "CappedL2 GemanMcClure Welsch Exponential Fraction Atan GroupL2 SquaredL1",
-    "effective": "Standout VariationalDropout VariationalDropoutApprox HardConcreteL0 BiasedBernoulli MagnitudePruning "
-    "effective_penalty compare nearest_classical",
-    "reweighted": "irls adaptive_prox adaptive_tikhonov iterative_hard_thresholding dropout_sgd",
+    "variational_dropout": "VariationalDropout VariationalDropoutApprox",
+    "hard_concrete": "HardConcreteL0",
+    "effective": "Standout BiasedBernoulli MagnitudePruning effective_penalty",
+    "comparison": "compare nearest_classical",
+    "majorise": "irls adaptive_prox adaptive_tikhonov iterative_hard_thresholding",
+    "reweighted": "dropout_sgd",
 }
 # Modules used with their name in front: `adaptive_dropout.noise.Bernoulli`.
 _modules = ("noise", "checks")

@@ -9,7 +9,7 @@ __all__ = ['L1', 'L2', 'Lp', 'ElasticNet', 'Huber', 'PseudoHuber']
 from dataclasses import dataclass
 from fractions import Fraction as Rational
 
-from .protocol import Penalty, _newton, require_number
+from .protocol import Penalty, monotone_newton, require_number
 
 # %% ../nbs/12a_convex.ipynb #cell-10
 def _soft_threshold(v, step, xp):
@@ -123,10 +123,10 @@ class Lp(Penalty):
         start = xp.where(step * start > v, v / step, start)
         residual = lambda x: x ** (1 / power) + step * x - v
         rate = lambda x: x ** (1 / power - 1) / power + step
-        w = _newton(start, residual, rate, none, start, xp) ** (1 / power)
+        w = monotone_newton(start, residual, rate, none, start, v, xp) ** (1 / power)
         residual = lambda w: w - v + step * self._slope(w, xp)
         rate = lambda w: 1 + step * self._curvature(w, xp)
-        return _newton(w, residual, rate, none, v, xp)
+        return monotone_newton(w, residual, rate, none, v, v, xp)
 
 # %% ../nbs/12a_convex.ipynb #cell-23
 @dataclass(frozen=True)
@@ -223,4 +223,4 @@ class PseudoHuber(Penalty):
     def _prox(self, v, step, xp):
         residual = lambda w: w - v + step * self._slope(w, xp)
         rate = lambda w: 1 + step * self._curvature(w, xp)
-        return _newton(xp.zeros_like(v), residual, rate, xp.zeros_like(v), v, xp)
+        return monotone_newton(xp.zeros_like(v), residual, rate, xp.zeros_like(v), v, v, xp)

@@ -12,7 +12,7 @@ from numbers import Integral
 import numpy as np
 from array_api_compat import is_torch_array
 
-from .protocol import Penalty, _signed, _step_like, real_array
+from .protocol import Penalty, with_sign, step_like, real_array
 
 # %% ../nbs/12ca_vectors.ipynb #cell-05
 class _VectorPenalty(Penalty):
@@ -66,7 +66,7 @@ class _VectorPenalty(Penalty):
         return xp.moveaxis(w, self.axis, -1), xp, finish, lambda out: xp.moveaxis(out, -1, self.axis)
 
     def _step(self, step, v, xp, lengths=(1,)):
-        step = _step_like(step, v, xp)
+        step = step_like(step, v, xp)
         if step.ndim == 0:
             return step
         if self.axis is None:
@@ -168,7 +168,7 @@ class GroupL2(_VectorPenalty):
         norms, largest = self._norms(w, xp)
         divisor = self._spread(xp.where(norms == 0, xp.ones_like(norms), norms), xp)
         infinite = self._spread(largest, xp) == np.inf
-        return xp.where(infinite, _signed(xp.where(xp.isinf(w), xp.ones_like(w), xp.zeros_like(w)), w, xp), w / divisor)
+        return xp.where(infinite, with_sign(xp.where(xp.isinf(w), xp.ones_like(w), xp.zeros_like(w)), w, xp), w / divisor)
 
     def _curvature(self, w, xp):
         norms = self._spread(self._norms(w, xp)[0], xp)
@@ -217,7 +217,7 @@ class SquaredL1(_VectorPenalty):
         return norm * (norm / 2)
 
     def _slope(self, w, xp):
-        return _signed(xp.sum(xp.abs(w), axis=-1, keepdims=True) + xp.zeros_like(w), w, xp)
+        return with_sign(xp.sum(xp.abs(w), axis=-1, keepdims=True) + xp.zeros_like(w), w, xp)
 
     def _curvature(self, w, xp):
         return xp.ones_like(w)
@@ -244,7 +244,7 @@ class SquaredL1(_VectorPenalty):
         cut = step * norm / (1 + step * xp.sum(alive, axis=-1, keepdims=True))
         drowned = xp.any(infinite, axis=-1, keepdims=True) & (step > 0)
         kept = xp.where((size > cut) & ~drowned, size - cut, xp.zeros_like(v))
-        return xp.where(infinite, v, _signed(kept, v, xp))
+        return xp.where(infinite, v, with_sign(kept, v, xp))
 
 # %% ../nbs/12ca_vectors.ipynb #cell-20
 @dataclass(frozen=True)

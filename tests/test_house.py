@@ -17,6 +17,7 @@ from pathlib import Path
 
 import notebooks
 import pytest
+import site_builder
 import yaml
 from notebooks import ROOT, directives, page_key
 
@@ -382,17 +383,11 @@ def test_bad_pages_are_noticed_by(rule):
     assert rule(TREE_RULES[rule])
 
 
-def listed_in_sidebar(contents: list) -> list[str]:
-    "Files that a sidebar names, sections opened."
-    inner = [listed_in_sidebar(entry["contents"]) if isinstance(entry, dict) else [entry] for entry in contents]
-    return [name for names in inner for name in names]
-
-
 def test_the_sidebar_lists_every_page_in_order():
     configuration = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))
-    listed = listed_in_sidebar(configuration["website"]["sidebar"]["contents"])
+    listed = site_builder.entries(configuration["website"]["sidebar"]["contents"])
     assert listed == [path.name for path in notebooks.all_pages()]
-    assert listed_in_sidebar(["a", {"section": "s", "contents": ["b", "c"]}]) == ["a", "b", "c"]
+    assert site_builder.entries(["a", {"section": "s", "contents": ["b", "c"]}]) == ["a", "b", "c"]
 
 
 def test_the_index_maps_every_page():
@@ -496,3 +491,10 @@ def test_public_names_lead_somewhere():
         assert name in dir(adaptive_dropout)
     with pytest.raises(AttributeError, match="no_such_name"):
         adaptive_dropout.no_such_name  # noqa: B018
+
+
+def test_no_public_name_is_hidden_by_a_module():
+    import adaptive_dropout
+
+    modules = {path.stem for path in (ROOT / PACKAGE).glob("*.py")}
+    assert not modules & set(adaptive_dropout._home)
