@@ -4,42 +4,37 @@
 """
 
 from importlib import import_module as _import_module
-from importlib.util import find_spec as _find_spec
 
 __version__ = "0.1.0"
 
 # Module -> the names that `from adaptive_dropout import ...` takes from it. A new module is one more row.
 # No name may be that of a module: importing the module would put it in the name's place.
 _names = {
-    "tikhonov": "expected_loss generalized_regularizer characteristic_matrix",
+    "tikhonov": "expected_loss standardise generalized_regularizer characteristic_matrix",
     "glm": "glm_dropout_penalty",
     "duality": "penalty_from_dual dual_from_penalty penalty_from_update check_subquadratic",
     "penalties": "L1 L2 Lp L0 HardThreshold ElasticNet Huber PseudoHuber LogSum LogSquareSum Cauchy MCP SCAD CappedL1 "
     "CappedL2 GemanMcClure Welsch Exponential Fraction Atan GroupL2 SquaredL1",
     "variational_dropout": "VariationalDropout VariationalDropoutApprox",
     "hard_concrete": "HardConcreteL0",
-    "effective": "Standout BiasedBernoulli MagnitudePruning effective_penalty",
+    "effective": "Standout BiasedBernoulli MagnitudePruning MaskFamily effective_penalty",
     "comparison": "compare nearest_classical",
-    "majorise": "irls adaptive_prox adaptive_tikhonov iterative_hard_thresholding",
-    "reweighted": "dropout_sgd",
+    "majorise": "irls adaptive_prox adaptive_tikhonov iterative_hard_thresholding proximal_gradient",
+    "reweighted": "dropout_sgd noise_floor",
 }
 # Modules used with their name in front: `adaptive_dropout.noise.Bernoulli`.
 _modules = ("noise", "checks")
 
 
-def _is_here(module: str) -> bool:
-    return _find_spec(f"{__name__}.{module}") is not None
-
-
-_home = {name: module for module, names in _names.items() if _is_here(module) for name in names.split()}
-__all__ = sorted([*_home, *filter(_is_here, _modules), "__version__"])
+_home = {name: module for module, names in _names.items() for name in names.split()}
+__all__ = sorted([*_home, *_modules, "__version__"])
 
 
 def __getattr__(name: str):
     "Load a public name, or a module, when it is first asked for."
     if name in _home:
         value = getattr(_import_module(f"{__name__}.{_home[name]}"), name)
-    elif not name.startswith("_") and _is_here(name):
+    elif name in _modules:
         value = _import_module(f"{__name__}.{name}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -36,9 +36,9 @@ def enumerate_masks(
 class Estimate:
     """A sample mean, its standard error and the number of draws."""
 
-    mean: np.ndarray
-    standard_error: np.ndarray
-    size: int
+    mean: np.ndarray  # sample mean, any shape
+    standard_error: np.ndarray  # its standard error, same shape
+    size: int  # number of draws
 
     def agrees(
         self,
@@ -124,9 +124,12 @@ def relative_error(
     want,  # reference values: mpmath numbers or floats, same length
 ) -> np.ndarray:  # |got - want| / |want|, formed in high precision; 0 where both are equal, infinite or zero
     """Relative error against high-precision references, formed without rounding the reference first."""
+
     def one(a, b):
         a, b = mpmath.mpf(float(a)), mpmath.mpf(b)
         return 0.0 if a == b else float(abs(a - b) / abs(b)) if b != 0 else float(abs(a))
 
     with mpmath.workdps(50):
-        return np.array([one(a, b) for a, b in zip(np.ravel(got), np.ravel(np.asarray(want, dtype=object)), strict=True)])
+        return np.array(
+            [one(a, b) for a, b in zip(np.ravel(got), np.ravel(np.asarray(want, dtype=object)), strict=True)]
+        )

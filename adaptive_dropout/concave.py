@@ -9,8 +9,6 @@ __all__ = ['ScaledPenalty', 'LogSum', 'MCP', 'SCAD', 'L0', 'CappedL1', 'CappedL2
 from dataclasses import dataclass, fields
 from math import log, sqrt
 
-import numpy as np
-
 from .protocol import Penalty, best_candidate, require_number
 
 # %% ../nbs/12b_concave.ipynb #cell-05

@@ -222,11 +222,15 @@ class DualPenalty(_NumericPenalty):
         """The limits of Omega' at 0 and at infinity."""
         slopes = self._envelope.slopes
         low, high = np.sqrt(slopes[slopes > 0][[0, -1]]) if (slopes > 0).any() else (1.0, 1.0)
-        at_low, half, at_high = (np.array([low, high**0.5, high])) / self._eta_of(np.array([low, high**0.5, high]))
-        at_zero = np.inf if self._jumps_at_zero else 0.0 if self._eta_at_zero > 0 else at_low
-        grows = self._eta_of(np.array([np.inf]))[0] < np.inf or at_high > 1.01 * half
-        flat = self._ends[1] < np.inf or at_high < 0.99 * half
-        return at_zero, 0.0 if flat else np.inf if grows else at_high
+        w = np.array([low, 10 * low, high / 10, high])
+        slope = w / self._eta_of(w)
+        powers = np.log10(slope[1::2] / slope[::2])  # Omega' grows like this power of w at the two ends
+        limits = np.where(powers > 0, [0.0, np.inf], [np.inf, 0.0])
+        at_zero, at_infinity = np.where(np.abs(powers) < 0.01, slope[[0, 3]], limits)
+        at_zero = np.inf if self._jumps_at_zero else 0.0 if self._eta_at_zero > 0 else at_zero
+        if self._ends[1] < np.inf:
+            return at_zero, 0.0
+        return at_zero, np.inf if self._eta_of(np.array([np.inf]))[0] < np.inf else at_infinity
 
     @cached_property
     def _jumps_at_zero(self):
@@ -451,10 +455,11 @@ class DualFunction:
         y = 1 / np.clip(eta, 1e-140, 1e140)
         x, larger = self._envelope(y), self._envelope(y * (1 + 1e-13))
         x = np.where(larger > 1.1 * x, larger, x)
+        zero = (x > 1e200) & (self._continuous_at_zero | (x == np.inf))
         with np.errstate(all="ignore"):
             slope = _slope_and_rate(self._envelope.problem, np.where(x < np.inf, np.maximum(x, 1e-100), 1.0))[0]
             never = (x * self.w_max <= 1 + 1e-9) & ~(slope <= y * (1 + 1e-6))
-            return np.where(eta == 0, 0.0, np.where((eta == np.inf) | never, np.inf, np.where(x > 1e200, 0.0, 1 / x)))
+            return np.where(eta == 0, 0.0, np.where((eta == np.inf) | never, np.inf, np.where(zero, 0.0, 1 / x)))
 
     def _dual_of(self, eta):
         w = self._weight_of(eta)

@@ -106,7 +106,9 @@ class MaskFamily:
         grid = np.linspace(self.lower, self.upper, 4001)
         ratios = self.log_ratio(grid)
         if not (np.diff(ratios) > 0).all():
-            raise ValueError(f"mean**2 / variance must increase with a, but falls near a = {grid[np.argmin(np.diff(ratios))]:.6g}")
+            raise ValueError(
+                f"mean**2 / variance must increase with a, but falls near a = {grid[np.argmin(np.diff(ratios))]:.6g}"
+            )
         top = np.inf if ratios[-1] > 34 else ratios[-1]
 
         def f(eta):

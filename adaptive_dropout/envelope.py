@@ -182,10 +182,9 @@ def _golden(problem, y, x, left, right):
         a, b, at_a, at_b = (np.where(low, *pair) for pair in ((new, b), (a, new), (at_new, at_b), (at_a, at_new)))
     found = np.where(at_a <= at_b, a, b)
     slope, rate = _slope_and_rate(problem, x * np.exp(found), 1e-3)
-    polished = found + np.log(y / slope) / rate
-    level = np.minimum(at_a, at_b) + 16 * EPS * np.abs(base)
-    good = (np.abs(polished - found) <= 1e-7) & (objective(polished) <= level)
-    return np.where(good, polished, found)
+    move = np.log(y / slope) / rate
+    polished = found + np.where(np.abs(move) <= 1e-7, move, 0.0)
+    return np.where(objective(polished) <= np.minimum(at_a, at_b) + 16 * EPS * np.abs(base), polished, found)
 
 # %% ../nbs/05_envelope.ipynb #cell-15
 _TEN_POINTS = np.array([35, -405, 2268, -8820, 39690, 39690, -8820, 2268, -405, 35]) / 65536

@@ -6,7 +6,6 @@
 __all__ = ['require_number', 'real_array', 'monotone_newton', 'best_candidate', 'with_sign', 'step_like', 'Penalty']
 
 # %% ../nbs/03_protocol.ipynb #cell-02
-from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Real
 
@@ -156,7 +155,7 @@ class Penalty:
     subquadratic = True  # Omega is concave in w**2, hence has a dual
     _inflection = 0.0  # Omega' is concave below and convex above this point
 
-    def __call__(self, w):  # w: any shape
+    def __call__(self, w):  # w: weights, any shape
         """Omega(w), entry by entry."""
         return self._differentiable(w, 0)
 
@@ -178,7 +177,11 @@ class Penalty:
             raise ValueError(f"eta must be non-negative, got {np.min(eta)!r}")
         return self._apply(self._dual, "eta", eta)
 
-    def prox(self, v, step):  # v: any shape; step: learning rate times lambda, non-negative, broadcasts against v
+    def prox(
+        self,
+        v,  # points, any shape
+        step,  # learning rate times lambda, non-negative, broadcasts against v
+    ):
         """Global minimiser of (w - v)**2 / 2 + step * Omega(w). Raises ValueError for a negative step."""
         v, xp, finish = real_array("v", v)
         step = step_like(step, v, xp)

@@ -13,7 +13,7 @@ from math import sqrt
 import numpy as np
 from array_api_compat import is_torch_array
 
-from .protocol import Penalty, monotone_newton, with_sign, best_candidate, real_array, require_number
+from .protocol import Penalty, best_candidate, monotone_newton, real_array, require_number, with_sign
 from .tables import PanelTable, gauss_legendre
 
 # %% ../nbs/13a_variational_dropout.ipynb #cell-11

@@ -12,7 +12,7 @@ from numbers import Integral
 import numpy as np
 from array_api_compat import is_torch_array
 
-from .protocol import Penalty, with_sign, step_like, real_array
+from .protocol import Penalty, real_array, step_like, with_sign
 
 # %% ../nbs/12ca_vectors.ipynb #cell-05
 class _VectorPenalty(Penalty):

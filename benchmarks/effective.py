@@ -48,7 +48,11 @@ def points_table(size=100_000):
     """Nanoseconds a point for value and gradient together, NumPy and torch, with the set-up of the first call."""
     rng, rows = np.random.default_rng(0), []
     w = 10 ** rng.uniform(-3, 2, size) * rng.choice([-1, 1], size)
-    for name, make in (("LogSum", LogSum), ("VariationalDropout", VariationalDropout), ("HardConcreteL0", HardConcreteL0)):
+    for name, make in (
+        ("LogSum", LogSum),
+        ("VariationalDropout", VariationalDropout),
+        ("HardConcreteL0", HardConcreteL0),
+    ):
         start = time.perf_counter()
         penalty = make(1.0)
         value_and_grad(penalty, w[:10])
@@ -56,7 +60,14 @@ def points_table(size=100_000):
         tensor = torch.from_numpy(w)
         both = median_seconds(lambda p=penalty: value_and_grad(p, w))
         both_torch = median_seconds(lambda p=penalty, t=tensor: value_and_grad(p, t))
-        rows.append({"penalty": name, "set-up ms": setup * 1e3, "numpy ns": both / size * 1e9, "torch ns": both_torch / size * 1e9})
+        rows.append(
+            {
+                "penalty": name,
+                "set-up ms": setup * 1e3,
+                "numpy ns": both / size * 1e9,
+                "torch ns": both_torch / size * 1e9,
+            }
+        )
     rows.append(generic_row(w[:10_000]))
     return rows
 
@@ -76,7 +87,12 @@ def generic_row(w):
     penalty(w[:10])
     setup = time.perf_counter() - start
     seconds = median_seconds(lambda: penalty(w))
-    return {"penalty": "penalty_from_dual (any f)", "set-up ms": setup * 1e3, "numpy ns": seconds / len(w) * 1e9, "torch ns": float("nan")}
+    return {
+        "penalty": "penalty_from_dual (any f)",
+        "set-up ms": setup * 1e3,
+        "numpy ns": seconds / len(w) * 1e9,
+        "torch ns": float("nan"),
+    }
 
 
 # ---- Figure 1, ours against a scalar minimisation ----
@@ -91,6 +107,7 @@ def workload():
 
 def scalar_minimum(w, log_eta, f):
     """Omega at each weight by a bounded scalar minimisation over log eta with an interpolated f."""
+
     def one(x):
         bound = lambda s: 0.5 * (x * x * np.exp(-s) + np.interp(s, log_eta, f))
         return minimize_scalar(bound, bounds=(log_eta[0], log_eta[-1]), method="bounded").fun
@@ -172,14 +189,25 @@ def show(title, rows):
     text = [list(rows[0]), *[[f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]]
     widths = [max(len(line[i]) for line in text) for i in range(len(text[0]))]
     for line in text:
-        print("  " + "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))))
+        print(
+            "  "
+            + "  ".join(
+                cell.rjust(width) if i else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
+        )
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--json", metavar="FILE", help="write the results to this file")
     options = arguments.parse_args()
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__, "torch": torch.__version__}
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "torch": torch.__version__,
+    }
     machine = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": 1, **versions}
     results = {"machine": machine, "points": points_table(), "figure 1": figure_one_rows()}
     print(" ".join(f"{key} {value}" for key, value in machine.items()))

@@ -227,7 +227,7 @@ def chosen_pages(names: list[str]) -> list[Path]:
 # ---- running ----
 
 
-def fresh(path: Path, timeout: float = 600):
+def fresh(path: Path, timeout: float = 300):
     "The notebook at `path` run from top to bottom in a new kernel, normalised; the file stays as it is."
     import nbformat
     from nbclient import NotebookClient

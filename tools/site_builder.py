@@ -147,6 +147,12 @@ def to_html(markdown: str, name: str) -> tuple[str, str]:
     return toc, body
 
 
+def entries(contents: list) -> list[str]:
+    "Files that a sidebar names, sections opened."
+    inner = [entries(entry["contents"]) if isinstance(entry, dict) else [entry] for entry in contents]
+    return [name for names in inner for name in names]
+
+
 def sidebar(contents: list, titles: dict[str, tuple[str, str]], here: str) -> str:
     "The sidebar of _quarto.yml as nested lists; the page that is open is marked."
     items = []
@@ -168,6 +174,9 @@ def build() -> list[str]:
     missing = [path.name for path in all_pages() if not (PROCESSED / path.name).exists()]
     if missing:
         raise SystemExit(f"nbdev left out {', '.join(missing)} (a checkout below a folder with a dot does that)")
+    unknown = sorted(set(entries(website["sidebar"]["contents"])) - {path.name for path in all_pages()})
+    if unknown:
+        raise SystemExit(f"the sidebar in _quarto.yml lists pages that are not there: {', '.join(unknown)}")
     shutil.rmtree(SITE, ignore_errors=True)
     SITE.mkdir()
     if (NOTEBOOKS / "images").is_dir():
