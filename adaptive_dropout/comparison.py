@@ -10,7 +10,7 @@ __all__ = ['METHODS', 'Rule', 'parse_rule', 'best_scale', 'Match', 'nearest_clas
 import ast
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -64,7 +64,7 @@ def _expression(node, symbols):
 # %% ../nbs/13d_comparison.ipynb #cell-06
 @dataclass(frozen=True)
 class Rule:
-    """A rule read from text: what it gives (alpha, eta, omega or f), its sympy expression, and a vectorised function."""
+    """A rule read from text: what it gives, its sympy expression, and a vectorised function."""
 
     kind: str  # "alpha", "eta", "omega" (functions of w) or "f" (function of eta)
     expression: object  # sympy expression in w or eta, lambda inserted
@@ -97,7 +97,8 @@ _FAMILIES = {
     "L1": lambda theta: classical.L1(), "L2": lambda theta: classical.L2(),
     "Lp": lambda theta: classical.Lp(2 * theta / (1 + theta)),
     "LogSum": classical.LogSum, "MCP": lambda theta: classical.MCP(1.0, theta), "CappedL1": classical.CappedL1,
-    "CappedL2": classical.CappedL2, "Huber": classical.Huber, "PseudoHuber": classical.PseudoHuber, "Cauchy": classical.Cauchy,
+    "CappedL2": classical.CappedL2, "Huber": classical.Huber, "PseudoHuber": classical.PseudoHuber,
+    "Cauchy": classical.Cauchy,
     "GemanMcClure": classical.GemanMcClure, "Welsch": classical.Welsch, "Exponential": classical.Exponential,
     "Fraction": classical.Fraction, "Atan": classical.Atan,
 }  # fmt: skip
@@ -107,7 +108,7 @@ def best_scale(
     target,  # values to approximate, shape (m,)
     curves,  # values of the candidates, shape (..., m), non-negative
 ) -> tuple:  # best scales, shape (...), and the sup-norm gaps that they leave
-    """The multiple of each curve that is closest to the target in the sup norm (golden section on a convex function)."""
+    """The multiple of each curve that is closest to the target in the sup norm (golden section)."""
     gap = lambda scale: np.abs(target - scale[..., None] * curves).max(axis=-1)
     upper = 2 * np.abs(target).max() / np.maximum(np.abs(curves).max(axis=-1), np.finfo(float).tiny)
     lower, ratio = np.zeros_like(upper), (5**0.5 - 1) / 2
@@ -130,9 +131,9 @@ class Match:
     relative_gap: float  # gap over the largest value of the target
 
     def __str__(self):
-        return (
-            f"{self.scale:.4g} × {self.penalty}: gap {self.gap:.3g} ({self.relative_gap:.1%}) at |w| = {self.where:.3g}"
-        )
+        parameters = ", ".join(f"{getattr(self.penalty, field.name):.4g}" for field in fields(self.penalty))
+        gap = f"{self.gap:.3g} ({self.relative_gap:.1%}) at |w| = {self.where:.3g}" if self.gap > 1e-6 else "below 1e-6"
+        return f"{self.scale:.4g} × {self.name}({parameters}): gap {gap}"
 
 # %% ../nbs/13d_comparison.ipynb #cell-17
 def nearest_classical(
@@ -170,7 +171,8 @@ def _fit(name, family, w, curve, target):
 # %% ../nbs/13d_comparison.ipynb #cell-21
 METHODS = {
     "standout": lambda lam: Standout(lam, 1.0), "variational-dropout": VariationalDropout,
-    "variational-dropout-approximation": VariationalDropoutApprox, "hard-concrete": HardConcreteL0, "biased-bernoulli": BiasedBernoulli,
+    "variational-dropout-approximation": VariationalDropoutApprox, "hard-concrete": HardConcreteL0,
+    "biased-bernoulli": BiasedBernoulli,
 }  # fmt: skip
 
 # %% ../nbs/13d_comparison.ipynb #cell-22
@@ -189,8 +191,9 @@ class Comparison:
     def to_dict(self) -> dict:
         """Plain numbers and text, ready for JSON."""
         return {
-            "rule": self.name, "lambda": self.lam, "valid": self.valid, "reasons": list(self.reasons), "table": self.table,
-            "nearest": [{"penalty": str(m.penalty), "scale": m.scale, "gap": m.gap, "at": m.where} for m in self.nearest],
+            "rule": self.name, "lambda": self.lam, "valid": self.valid, "reasons": list(self.reasons),
+            "nearest": [{"penalty": str(m.penalty), "scale": m.scale, "gap": m.gap} for m in self.nearest],
+            "table": self.table,
         }  # fmt: skip
 
     def __str__(self):
@@ -202,7 +205,7 @@ class Comparison:
             lines += ["".join(f"{value:12.5g}" for value in row) for row in zip(*self.table.values(), strict=True)]
         return "\n".join(lines)
 
-    def plot(self, axes=None):
+    def plot(self, axes=None):  # axes: four matplotlib axes; default a new figure
         """Penalty with its nearest relative, probability of keeping, dual, and prox; returns four axes."""
         return plot_comparison(self, axes)
 
@@ -252,7 +255,7 @@ def compare(
 ) -> Comparison:  # validity, penalty, nearest relatives, table; .plot() draws it
     """Everything about a dropout rule in one call: penalty, dual, prox, validity, nearest classical relative.
 
-    Raises ValueError for text that is no rule, TypeError for an object that is none; a rule without a penalty is reported.
+    Raises ValueError for text that is no rule, TypeError for an object that is none; an invalid rule is reported.
     """
     require_number("lam", lam, 0)
     require_number("upper", upper, 0)

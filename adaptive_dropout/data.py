@@ -118,7 +118,8 @@ def _fetch_or_explain(name, digest, mirrors, cache):
         return _download(name, digest, mirrors, cache)
     except (FileNotFoundError, OSError) as error:
         raise FileNotFoundError(
-            f"MNIST file {name} was not found ({error}). Three ways out: (1) put the four .gz files into a folder and pass "
-            "data_dir=..., or set the environment variable ADAPTIVE_DROPOUT_DATA to it; (2) connect to the internet, so that they can be "
-            "downloaded; (3) use the bundled digits, which need neither: load_digits(), or --data digits"
+            f"MNIST file {name} was not found ({error}). Three ways out: "
+            "(1) put the four .gz files into a folder and pass data_dir=..., or set the environment variable "
+            "ADAPTIVE_DROPOUT_DATA to it; (2) connect to the internet, so that they can be downloaded; "
+            "(3) use the bundled digits, which need neither: load_digits(), or --data digits"
         ) from error

@@ -72,7 +72,7 @@ class Standout(Penalty):
 # %% ../nbs/13c_effective.ipynb #cell-16
 @dataclass(frozen=True)
 class BiasedBernoulli(ScaledPenalty):
-    """Effective penalty of biased binary masks with cost E[s]: MCP(1, sqrt(lam)) / sqrt(lam) (LeJeune et al., 2021, section 4.3)."""
+    """Effective penalty of biased binary masks with cost E[s]: an MCP (LeJeune et al., 2021, section 4.3)."""
 
     lam: float = 1.0  # regularisation strength lambda > 0
     _unit_value, _unit_slope, _unit_curvature = MCP._unit_value, MCP._unit_slope, MCP._unit_curvature
@@ -85,12 +85,12 @@ class BiasedBernoulli(ScaledPenalty):
 # %% ../nbs/13c_effective.ipynb #cell-19
 @dataclass(frozen=True)
 class MagnitudePruning(HardThreshold):
-    """Effective penalty of magnitude pruning to k weights: hard thresholding (Zhu & Gupta, 2018; LeJeune et al., 2021, section 4.4)."""
+    """Effective penalty of magnitude pruning to k weights (Zhu & Gupta, 2018; LeJeune et al., 2021, section 4.4)."""
 
 # %% ../nbs/13c_effective.ipynb #cell-22
 @dataclass(frozen=True)
 class MaskFamily:
-    """Masks along a parameter a, with what they cost: eta(a) = lam E[s]^2 / Var[s] and f(eta(a)) = cost(a) (LeJeune et al., 2021, eq. 13)."""
+    """Masks along a parameter a, with their cost: f(lam E[s]^2 / Var[s]) = cost(a) (LeJeune et al., 2021, eq. 13)."""
 
     noise: Callable  # a (array) -> a noise of page 02; its mean**2 / variance must increase with a
     cost: Callable  # a (array) -> f, non-decreasing in a

@@ -291,5 +291,6 @@ class HardConcreteL0(Penalty):
     def _prox(self, v, step, xp):
         residual = lambda w: w - v + step * self._slope(w, xp)
         derivative = lambda w: 1 + step * self._curvature(w, xp)
-        low = monotone_newton(xp.zeros_like(v), residual, derivative, xp.zeros_like(v), xp.clip(v, None, self.jump_weight), v, xp)
+        zero, corner = xp.zeros_like(v), xp.clip(v, None, self.jump_weight)
+        low = monotone_newton(zero, residual, derivative, zero, corner, v, xp)
         return best_candidate([low, v], lambda w: self._value(w, xp), v, step, xp)

@@ -60,8 +60,8 @@ def monotone_newton(
     w,  # start, one entry for each problem
     residual,  # function h(w) whose root is sought
     derivative,  # its derivative
-    lower,  # ends of the interval that iterates are kept in, like w
-    upper,
+    lower,  # left end of the interval that iterates are kept in, like w
+    upper,  # its right end
     size,  # size of the terms that h subtracts, like w: below its rounding error the search has arrived
     xp,  # array namespace
 ):  # the roots, or where the search got stuck
@@ -95,7 +95,7 @@ def best_candidate(
 # %% ../nbs/03_protocol.ipynb #cell-17
 @lru_cache(maxsize=1)
 def _penalty_function():
-    """The autograd function whose derivative of order k is order k + 1 (built on first use, so that torch stays optional)."""
+    """The autograd function whose derivative of order k is order k + 1, built on first use: torch is optional."""
     import torch
 
     class PenaltyFunction(torch.autograd.Function):
@@ -138,7 +138,7 @@ def step_like(
     v,  # the points that are moved
     xp,  # array namespace
 ):  # the step as an array of v's kind
-    """The step of a prox as an array of v's kind. Raises ValueError unless a NumPy or Python step is a non-negative number."""
+    """The step of a prox as an array of v's kind. Raises ValueError unless a NumPy or Python step is non-negative."""
     if is_torch_array(step):
         return step
     step = np.asarray(step)
@@ -148,7 +148,10 @@ def step_like(
 
 # %% ../nbs/03_protocol.ipynb #cell-23
 class Penalty:
-    """A separable, even penalty with Omega(0) = 0 where finite: value, derivatives, dual, eta_hat, prox (LeJeune et al., 2021, eq. 1, 5, 7)."""
+    """A separable, even penalty with Omega(0) = 0 where finite: value, derivatives, dual, eta_hat, prox.
+
+    LeJeune et al. (2021), eq. (1), (5), (7) and Appendix B.
+    """
 
     separable = True  # the penalty of a vector is the sum over its entries
     convex = False  # Omega is convex in w

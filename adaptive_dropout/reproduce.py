@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLAIMS', 'Row', 'Problem', 'load_problem', 'claim', 'expected_loss_claims', 'table_one_claims', 'table_two_claims',
-           'figure_one_claims', 'theorem_one_claims', 'Report', 'table', 'reproduce', 'write_report']
+           'figure_one_claims', 'theorem_one_claims', 'plot_ends', 'Report', 'table', 'reproduce', 'write_report']
 
 # %% ../nbs/80_reproduce.ipynb #cell-02
 import json
@@ -53,7 +53,12 @@ class Row:
         """The four columns of the printed table."""
         return self.claim, self.paper, self.measured, self.verdict if self.ok else f"FAILS (bound {self.bound:.0e})"
 
-# %% ../nbs/80_reproduce.ipynb #cell-08
+# %% ../nbs/80_reproduce.ipynb #cell-06
+def _small(value: float, limit: float = 1e-8) -> str:
+    """A number for the table; digits below the limit are rounding and differ between machines."""
+    return f"{value:.1e}" if value >= limit else f"below {limit:.0e}".replace("e-0", "e-")
+
+# %% ../nbs/80_reproduce.ipynb #cell-09
 @dataclass(frozen=True)
 class Problem:
     """A standardised regression problem made from images, and the settings of the run."""
@@ -64,7 +69,7 @@ class Problem:
     quick: bool = False  # smaller samples
     out: Path | None = None  # folder for figures; None draws nothing
 
-# %% ../nbs/80_reproduce.ipynb #cell-09
+# %% ../nbs/80_reproduce.ipynb #cell-10
 def load_problem(
     data: str = "digits",  # "digits" (bundled) or "mnist"
     quick: bool = False,  # smaller samples in the claims
@@ -80,10 +85,11 @@ def load_problem(
     design = standardise(pixels, report=False)
     odd = np.where(images.train_labels[rows] % 2 == 1, 1.0, -1.0)
     dropped = pixels.shape[1] - design.X.shape[1]
-    source = f"{images.source}, {len(odd)} images, {design.X.shape[1]} of {pixels.shape[1]} columns ({dropped} constant ones dropped)"
+    columns = f"{design.X.shape[1]} of {pixels.shape[1]} columns ({dropped} constant ones dropped)"
+    source = f"{images.source}, {len(odd)} images, {columns}"
     return Problem(design.X, odd - odd.mean(), source, quick, None if out is None else Path(out))
 
-# %% ../nbs/80_reproduce.ipynb #cell-12
+# %% ../nbs/80_reproduce.ipynb #cell-13
 CLAIMS: dict[str, Callable] = {}
 
 
@@ -96,7 +102,7 @@ def claim(name: str):  # the name used on the command line
 
     return add
 
-# %% ../nbs/80_reproduce.ipynb #cell-14
+# %% ../nbs/80_reproduce.ipynb #cell-15
 @claim("expected-loss")
 def expected_loss_claims(
     problem: Problem,  # the regression problem
@@ -112,9 +118,8 @@ def _enumerated_row(problem, rng, unbiased):
     losses = ((problem.y[:, None] - X @ (masks * w).T) ** 2).mean(axis=0) / 2
     error = abs(expected_loss(X, problem.y, w, noise.Bernoulli(alpha, unbiased)) / (weights @ losses) - 1)
     kind, paper = ("unbiased", "A eq. 4") if unbiased else ("biased", "A eq. 13")
-    return Row(
-        f"expected loss, {kind} masks, 10 columns", paper, f"all 1024 masks: relative error {error:.1e}", error, 1e-14
-    )
+    text = f"all 1024 masks: relative error {_small(error, 1e-14)}"
+    return Row(f"expected loss, {kind} masks, 10 columns", paper, text, error, 1e-14)
 
 
 def _sampled_row(problem, rng):
@@ -144,7 +149,8 @@ def _envelope_gap(penalty, w):
 
 def _pair_row(name, penalty):
     gap = max(_envelope_gap(penalty, w) for w in np.logspace(-3, 1, 15))
-    return Row(f"dual pair of {name}", "A eq. 5, Table 1", f"brute-force minimum over η: gap {gap:.1e}", gap, 1e-14)
+    text = f"brute-force minimum over η: gap {_small(gap, 1e-14)}"
+    return Row(f"dual pair of {name}", "A eq. 5, Table 1", text, gap, 1e-14)
 
 
 def _support_row():
@@ -153,7 +159,7 @@ def _support_row():
     best = np.where(np.isin(np.arange(6), min(costs, key=costs.get)), v, 0)
     gap = float(np.abs(penalty.prox(v, 1.0) - best).max())
     return Row(
-        "hard thresholding keeps the best support", "A Table 1", f"all 20 supports: distance {gap:.1e}", gap, 0.0
+        "hard thresholding keeps the best support", "A Table 1", f"all 20 supports: distance {gap:g}", gap, 0.0
     )
 
 # %% ../nbs/80_reproduce.ipynb #cell-20
@@ -174,7 +180,7 @@ def table_two_claims(
 
 def _twin_row(name, w, penalty, twin, paper, verdict):
     gap = float(max(abs(penalty(x) - twin(x)) for x in w))
-    return Row(f"effective penalty of {name}", paper, f"independent twin: gap {gap:.1e}", gap, 1e-9, verdict)
+    return Row(f"effective penalty of {name}", paper, f"independent twin: gap {_small(gap, 1e-13)}", gap, 1e-9, verdict)
 
 
 def _standout_twin(w):
@@ -193,7 +199,7 @@ def _variational_twin(w):
 
 
 def _hard_concrete_twin(w, beta=2 / 3, gamma=-0.1, zeta=1.1):
-    """Search over log a, with moments from the density of x = logit(u) + log(a), where u is the uniform variable of eq. 20."""
+    """Search over log a, with moments from the density of x = logit(u) + log(a), u as in eq. (20)."""
     nodes, weights = np.polynomial.legendre.leggauss(80)
     low, high = beta * np.log(-gamma / zeta), beta * np.log((1 - gamma) / (zeta - 1))
     x, weights = (high + low) / 2 + (high - low) / 2 * nodes, (high - low) / 2 * weights
@@ -216,7 +222,7 @@ def _pruning_row():
     alpha = np.where(np.isinf(pruning.eta_hat(v)), 1.0, 0.0)
     best = min(((v - v * mask) ** 2).sum() for mask in _masks_of_size(6, 2))
     gap = float(abs(((v - alpha * v) ** 2).sum() - best))
-    return Row("magnitude pruning is hard thresholding", "A section 4.4", f"all 15 supports: gap {gap:.1e}", gap, 0.0)
+    return Row("magnitude pruning is hard thresholding", "A section 4.4", f"all 15 supports: gap {gap:g}", gap, 0.0)
 
 
 def _masks_of_size(p, k):
@@ -257,7 +263,7 @@ def _save(figure, path):
 
 # %% ../nbs/80_reproduce.ipynb #cell-26
 def _strategies(p):
-    """A convex rule and the five strategies of the paper: penalty, mask, and for pruning the place where eta is taken, with its start."""
+    """A convex rule and the five strategies of the paper: penalty, mask, and options of the run."""
     return {
         "pseudo-Huber": (PseudoHuber(0.05), "gaussian", {}),
         "standout": (Standout(0.03), "bernoulli", {}),
@@ -267,30 +273,38 @@ def _strategies(p):
         "magnitude pruning": (MagnitudePruning(p // 3), "bernoulli", {"eta_at": "v", "w0": np.zeros(p)}),
     }
 
-# %% ../nbs/80_reproduce.ipynb #cell-27
+# %% ../nbs/80_reproduce.ipynb #cell-28
 @claim("theorem-1")
 def theorem_one_claims(
     problem: Problem,  # the regression problem
 ) -> list:  # rows
-    """Adaptive dropout and direct minimisation of loss + lam * Omega end at the same weights (LeJeune et al., 2021, Theorem 1)."""
+    """Adaptive dropout and direct minimisation of loss + lam * Omega agree (LeJeune et al., 2021, Theorem 1)."""
     X = problem.X[:, ::2] if problem.quick else problem.X
-    return [
-        row for name, strategy in _strategies(X.shape[1]).items() for row in _both_sides(X, problem.y, name, *strategy)
-    ]
+    rows, ends = [], {}
+    for name, strategy in _strategies(X.shape[1]).items():
+        found, ends[name] = _both_sides(X, problem.y, name, *strategy)
+        rows += found
+    if problem.out is not None:
+        _save(plot_ends(ends)[0].figure, problem.out / "theorem-1.png")
+    return rows
 
 
 def _both_sides(X, y, name, penalty, mask, options, lam=0.03):
-    """Rows for the expected and for the noisy run of one strategy."""
+    """Rows for the expected and for the noisy run of one strategy, and the weights at the three ends."""
     direct = proximal_gradient(X, y, penalty, lam, options.get("w0"), iterations=50_000, tolerance=1e-11)
     expected = dropout_sgd(X, y, penalty, lam, form="expected", steps=100_000, tolerance=1e-11, **options)
-    yield _expected_row(name, penalty, direct, expected)
     noisy = dropout_sgd(X, y, penalty, lam, noise=mask, steps=5000, rng=np.random.default_rng(0), **options)
     options = options | {"w0": noisy.weights}
     calm = dropout_sgd(X, y, penalty, lam, form="expected", steps=100_000, tolerance=1e-11, **options)
     end = np.where(np.abs(calm.weights) < 1e-9, 0.0, calm.weights)
     floor = 0.0 if _never_random(penalty) else noise_floor(
         X, y, penalty, lam, end, noise=mask, steps=5000, draws=500, rng=np.random.default_rng(1)).average  # fmt: skip
-    yield _noisy_row(name, float(np.linalg.norm(noisy.weights - end)), floor, float(np.abs(end - direct.weights).max()))
+    gap = float(np.abs(end - direct.weights).max())
+    rows = [
+        _expected_row(name, penalty, direct, expected),
+        _noisy_row(name, float(np.linalg.norm(noisy.weights - end)), floor, gap),
+    ]
+    return rows, (direct.weights, expected.weights, noisy.weights)
 
 
 def _noisy_row(name, away, floor, gap):
@@ -319,12 +333,26 @@ def _never_random(penalty):
     """Whether masks are all 0 or 1, so that there is no noise to stall at."""
     return isinstance(penalty, MagnitudePruning)
 
+# %% ../nbs/80_reproduce.ipynb #cell-29
+def plot_ends(
+    ends,  # name -> (direct, expected, noisy) weights
+    axes=None,  # one matplotlib axis for each name; default a new figure
+):  # the axes
+    """Weights of adaptive dropout against those of direct minimisation, one panel for each strategy."""
+    import matplotlib.pyplot as plt
 
-def _small(value):
-    """A number for the table; what is below 1e-8 is not compared in digits."""
-    return f"{value:.1e}" if value >= 1e-8 else "below 1e-8"
+    if axes is None:
+        axes = plt.subplots(2, 3, figsize=(7, 4.8), layout="constrained")[1].ravel()
+    for ax, (name, (direct, expected, noisy)) in zip(axes, ends.items(), strict=True):
+        ax.axline((0, 0), slope=1, color="gray", linewidth=0.8)
+        ax.plot(direct, expected, "o", markerfacecolor="none", label="expected gradient")
+        ax.plot(direct, noisy, "x", markersize=4, label="with noise")
+        ax.set_title(name, fontsize=9)
+    axes[0].legend(fontsize=7)
+    axes[0].set(xlabel="direct", ylabel="adaptive dropout")
+    return axes
 
-# %% ../nbs/80_reproduce.ipynb #cell-30
+# %% ../nbs/80_reproduce.ipynb #cell-33
 @dataclass
 class Report:
     """What a run measured: settings, versions, and the rows of each claim with its seconds."""
@@ -360,7 +388,7 @@ class Report:
     def __str__(self):
         return table([row.cells() for row in self.rows], ("claim", "paper", "measured", "verdict"))
 
-# %% ../nbs/80_reproduce.ipynb #cell-31
+# %% ../nbs/80_reproduce.ipynb #cell-34
 def table(
     rows,  # tuples of strings
     header,  # column names
@@ -370,7 +398,7 @@ def table(
     line = lambda row: " · ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     return "\n".join([line(header), " · ".join("-" * width for width in widths), *map(line, rows)])
 
-# %% ../nbs/80_reproduce.ipynb #cell-33
+# %% ../nbs/80_reproduce.ipynb #cell-36
 def reproduce(
     names=(),  # claims to run; empty runs all
     out=None,  # folder for figures and report.json; None writes nothing
@@ -379,7 +407,7 @@ def reproduce(
     data_dir=None,  # where MNIST lies
     progress: bool = True,  # show a progress bar
 ) -> Report:  # the report, also written to out/report.json after every claim
-    """Run claims on real input and report what was measured. Raises ValueError for unknown names, listing the valid ones."""
+    """Run claims on real input and report what was measured. Raises ValueError for unknown names."""
     from tqdm.auto import tqdm
 
     names = _known(names)
@@ -422,7 +450,7 @@ def _versions():
         name: version(name) for name in packages
     }
 
-# %% ../nbs/80_reproduce.ipynb #cell-34
+# %% ../nbs/80_reproduce.ipynb #cell-37
 def write_report(
     report: Report,  # what was measured
     out,  # folder, or None

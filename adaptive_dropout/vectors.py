@@ -168,7 +168,8 @@ class GroupL2(_VectorPenalty):
         norms, largest = self._norms(w, xp)
         divisor = self._spread(xp.where(norms == 0, xp.ones_like(norms), norms), xp)
         infinite = self._spread(largest, xp) == np.inf
-        return xp.where(infinite, with_sign(xp.where(xp.isinf(w), xp.ones_like(w), xp.zeros_like(w)), w, xp), w / divisor)
+        ends = xp.where(xp.isinf(w), xp.ones_like(w), xp.zeros_like(w))
+        return xp.where(infinite, with_sign(ends, w, xp), w / divisor)
 
     def _curvature(self, w, xp):
         norms = self._spread(self._norms(w, xp)[0], xp)

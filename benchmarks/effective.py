@@ -1,10 +1,11 @@
-"""Effective penalties: nanoseconds a point, and Figure 1's workload against a scalar minimisation, in one run on one thread.
+"""Effective penalties: nanoseconds a point, and the workload of Figure 1 against scalar minimisation, one thread.
 
     python benchmarks/effective.py            # prints the tables
     python benchmarks/effective.py --json F   # also writes them to F
 
-The peer evaluates Omega(w) = min over eta of (w^2/eta + f(eta))/2 the usual way: one call of scipy.optimize.minimize_scalar for each
-weight, with f from a table of 1000 nodes and np.interp. Errors are measured against a 30-digit evaluation of the same minimum.
+The peer evaluates Omega(w) = min over eta of (w^2/eta + f(eta))/2 the usual way: one call of
+scipy.optimize.minimize_scalar for each weight, with f from a table of 1000 nodes and np.interp. Errors are measured
+against an independent evaluation of the same minimum (30 digits, and 1e-13 for the hard concrete).
 """
 
 import argparse
@@ -141,7 +142,7 @@ def vardrop_reference(w):
 
 
 def hard_concrete_reference(w):
-    """Omega from a two-stage search over log a with moments by 60-digit-safe quadrature in float64 (good to 1e-13)."""
+    """Omega from a two-stage search over log a with moments by quadrature of the density (good to 1e-13)."""
     nodes, weights = np.polynomial.legendre.leggauss(80)
     low, high = 2 / 3 * np.log(0.1 / 1.1), 2 / 3 * np.log(1.1 / 0.1)
     x, weights = (high + low) / 2 + (high - low) / 2 * nodes, (high - low) / 2 * weights
