@@ -132,7 +132,7 @@ class Match:
 
     def __str__(self):
         parameters = ", ".join(f"{getattr(self.penalty, field.name):.4g}" for field in fields(self.penalty))
-        gap = f"{self.gap:.3g} ({self.relative_gap:.1%}) at |w| = {self.where:.3g}" if self.gap > 1e-6 else "below 1e-6"
+        gap = f"{self.gap:.3g} ({self.relative_gap:.1%})" if self.gap > 1e-6 else "below 1e-6"
         return f"{self.scale:.4g} × {self.name}({parameters}): gap {gap}"
 
 # %% ../nbs/13d_comparison.ipynb #cell-17

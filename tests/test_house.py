@@ -251,7 +251,10 @@ def shows_something(page: Page) -> list[str]:
 
 def outputs_are_clean(page: Page) -> list[str]:
     "No errors, no warnings, and the one stored form that `make outputs` gives."
-    kinds = {o.get("name", o["output_type"]) for cell in page.code for o in cell.outputs}
+    widgets = page.nb["metadata"].get("widgets", {}).get(notebooks.WIDGET_STATE, {}).get("state", {}).values()
+    outputs = [o for cell in page.code for o in cell.outputs]
+    outputs += [o for widget in widgets for o in widget["state"].get("outputs", [])]
+    kinds = {o.get("name", o["output_type"]) for o in outputs}
     complaints = [f"stores {kind} output" for kind in sorted(kinds & {"stderr", "error"})]
     if notebooks.normalise(deepcopy(page.nb)) != page.nb:
         complaints.append("is not in stored form: run `make outputs`")

@@ -1,12 +1,15 @@
 """The tools of the repository: stored outputs, the gate, the site."""
 
 import base64
+import io
 from copy import deepcopy
 
 import check
 import notebooks
+import numpy as np
 import pytest
 import site_builder
+from matplotlib.image import imsave
 from notebooks import WIDGET_STATE, WIDGET_VIEW
 
 # ---- notebooks ----
@@ -75,9 +78,17 @@ def test_the_header_gets_a_cell_of_its_own():
     assert notebooks.normalise(deepcopy(nb)) == nb
 
 
+def picture(dots: int) -> str:
+    "A grey picture of 1000 pixels, some of them black, as base64."
+    pixels, file = np.full((20, 50), 0.5), io.BytesIO()
+    pixels.flat[:dots] = 0
+    imsave(file, pixels, cmap="gray", vmin=0, vmax=1, format="png")
+    return base64.b64encode(file.getvalue()).decode()
+
+
 def test_differences_are_found_and_said(tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "FRESH", tmp_path)
-    png = [base64.b64encode(content).decode() for content in (b"one", b"two")]
+    png = [picture(0), picture(200)]
     pairs = {
         "-1": (stream("1"), stream("2")),
         "picture differs": (shown(**{"image/png": png[0]}), shown(**{"image/png": png[1]})),
@@ -91,7 +102,9 @@ def test_differences_are_found_and_said(tmp_path, monkeypatch):
         stored, fresh = (notebook(code("x", *([output] if output else []))) for output in (old, new))
         assert words in "\n".join(notebooks.compare(stored, fresh, "page")), words
         assert not notebooks.compare(stored, deepcopy(stored), "page")
-    assert (tmp_path / "page-cell00-0-fresh.png").read_bytes() == b"two"
+    assert (tmp_path / "page-cell00-0-fresh.png").read_bytes() == base64.b64decode(png[1])
+    alike = [notebook(code("x", shown(**{"image/png": picture(dots)}))) for dots in (0, 5)]
+    assert not notebooks.compare(*alike, "page"), "five of a thousand pixels are another processor's rounding"
     assert "stderr" in notebooks.compare(*[notebook(code("x", stream("w", "stderr")))] * 2, "page")[0]
     assert "widgets" in notebooks.compare(notebook(code("x")), notebook(code("x"), widgets={"a": 1}), "page")[0]
 
