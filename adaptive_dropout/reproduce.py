@@ -297,8 +297,7 @@ def _both_sides(X, y, name, penalty, mask, options, lam=0.03):
     options = options | {"w0": noisy.weights}
     calm = dropout_sgd(X, y, penalty, lam, form="expected", steps=100_000, tolerance=1e-11, **options)
     end = np.where(np.abs(calm.weights) < 1e-9, 0.0, calm.weights)
-    floor = 0.0 if _never_random(penalty) else noise_floor(
-        X, y, penalty, lam, end, noise=mask, steps=5000, draws=500, rng=np.random.default_rng(1)).average  # fmt: skip
+    floor = _floor(X, y, penalty, lam, end, mask, noisy)
     gap = float(np.abs(end - direct.weights).max())
     rows = [
         _expected_row(name, penalty, direct, expected),
@@ -329,9 +328,13 @@ def _expected_row(name, penalty, direct, expected):
     return Row(claim, paper, text, residual, 1e-8, "holds locally")
 
 
-def _never_random(penalty):
-    """Whether masks are all 0 or 1, so that there is no noise to stall at."""
-    return isinstance(penalty, MagnitudePruning)
+def _floor(X, y, penalty, lam, end, mask, noisy):
+    """Predicted distance to the end: from the noise, or for pruning, which has none, from what 5000 steps left undone."""
+    if isinstance(penalty, MagnitudePruning):
+        kept = X[:, noisy.weights != 0]
+        return noisy.stationarity / np.linalg.eigvalsh(kept.T @ kept / len(X))[0]
+    rng = np.random.default_rng(1)
+    return noise_floor(X, y, penalty, lam, end, noise=mask, steps=5000, draws=500, rng=rng).average
 
 # %% ../nbs/80_reproduce.ipynb #cell-29
 def plot_ends(
