@@ -329,7 +329,7 @@ def _expected_row(name, penalty, direct, expected):
 
 
 def _floor(X, y, penalty, lam, end, mask, noisy):
-    """Predicted distance to the end: from the noise, or for pruning, which has none, from what 5000 steps left undone."""
+    """Predicted distance to the end: from the noise, or for pruning from what 5000 steps left undone."""
     if isinstance(penalty, MagnitudePruning):
         kept = X[:, noisy.weights != 0]
         return noisy.stationarity / np.linalg.eigvalsh(kept.T @ kept / len(X))[0]
