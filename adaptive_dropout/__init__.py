@@ -1,4 +1,4 @@
-"""Adaptive dropout, its dual penalties and its priors.
+"""Adaptive dropout and its dual penalties.
 
 `import adaptive_dropout` is quick: a public name loads its module when it is first used.
 """

@@ -25,16 +25,31 @@ from .variational_dropout import VariationalDropout, VariationalDropoutApprox
 # %% ../nbs/13d_comparison.ipynb #cell-05
 _OPERATORS = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.Pow: operator.pow, ast.USub: operator.neg, ast.UAdd: operator.pos,
+    ast.Pow: lambda base, exponent: _power(base, exponent), ast.USub: operator.neg, ast.UAdd: operator.pos,
 }  # fmt: skip
-_FUNCTIONS = ("exp", "log", "sqrt", "sin", "cos", "tanh", "atan", "erf", "abs", "min", "max", "sigmoid")
+_FUNCTIONS = (
+    "exp", "log", "sqrt", "sin", "cos", "tanh", "atan", "erf", "abs", "min", "max", "sigmoid", "log1p", "expm1",
+)  # fmt: skip
 _KINDS = {"alpha": "w", "eta": "w", "omega": "w", "f": "eta"}
+
+
+def _power(base, exponent):
+    """A power; one of two numbers is a float, so that no exact arithmetic on huge integers can hang."""
+    import sympy
+
+    if base.is_number and exponent.is_number:
+        return sympy.Float(float(base) ** float(exponent))
+    return base**exponent
 
 
 def _call(name, arguments):
     """Apply one of the known functions to sympy expressions."""
     import sympy
 
+    if len(arguments) > 1 and name not in ("min", "max"):
+        raise ValueError(f"rule calls {name} with {len(arguments)} arguments, it takes one")
+    if name in ("log1p", "expm1"):
+        return sympy.log(1 + arguments[0]) if name == "log1p" else sympy.exp(arguments[0]) - 1
     if name == "sigmoid":
         return 1 / (1 + sympy.exp(-arguments[0]))
     return getattr(sympy, {"abs": "Abs", "min": "Min", "max": "Max"}.get(name, name))(*arguments)
@@ -62,6 +77,13 @@ def _expression(node, symbols):
     raise ValueError(f"rule contains {ast.unparse(node)!r}, which is not arithmetic (powers are written **)")
 
 # %% ../nbs/13d_comparison.ipynb #cell-06
+def _stable(expression):
+    """The expression with log(1 + x) and exp(x) - 1 written so that they keep their digits at small x."""
+    from sympy.codegen.rewriting import expm1_opt, log1p_opt, optimize
+
+    return optimize(expression, [expm1_opt, log1p_opt])
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule read from text: what it gives, its sympy expression, and a vectorised function."""
@@ -83,11 +105,16 @@ def parse_rule(
         raise ValueError(f"rule must look like 'alpha = ...', with {', '.join(_KINDS)} on the left, got {text!r}")
     variable = sympy.Symbol(_KINDS[left], positive=True)
     try:
-        tree = ast.parse(right[:500], mode="eval").body
+        if len(right) > 500:
+            raise ValueError(f"rule is {len(right)} characters long, 500 are allowed")
+        tree = ast.parse(right, mode="eval").body
         expression = _expression(tree, {variable.name: variable, "lam": sympy.Float(lam), "pi": sympy.pi})
-    except (SyntaxError, TypeError, RecursionError, MemoryError) as error:
+    except (SyntaxError, TypeError, RecursionError, MemoryError, OverflowError) as error:
         raise ValueError(f"rule {text!r} is not a formula: {error}") from error
-    numeric = sympy.lambdify(variable, expression, "numpy")
+    somewhere = expression.subs(variable, sympy.Float(1.37))
+    if expression.has(sympy.I, sympy.zoo, sympy.oo, sympy.nan) or sympy.im(somewhere) != 0:
+        raise ValueError(f"rule {text!r} is not a finite real number everywhere")
+    numeric = sympy.lambdify(variable, _stable(expression), "numpy")
     return Rule(
         left, expression, lambda x: np.broadcast_to(np.asarray(numeric(np.asarray(x, float)), float), np.shape(x))
     )
@@ -110,7 +137,7 @@ def best_scale(
 ) -> tuple:  # best scales, shape (...), and the sup-norm gaps that they leave
     """The multiple of each curve that is closest to the target in the sup norm (golden section)."""
     gap = lambda scale: np.abs(target - scale[..., None] * curves).max(axis=-1)
-    upper = 2 * np.abs(target).max() / np.maximum(np.abs(curves).max(axis=-1), np.finfo(float).tiny)
+    upper = 2 * np.abs(target).max() / np.maximum(np.abs(curves).max(axis=-1), 1e-100)
     lower, ratio = np.zeros_like(upper), (5**0.5 - 1) / 2
     for _ in range(75):
         left, right = upper - ratio * (upper - lower), lower + ratio * (upper - lower)
@@ -143,6 +170,7 @@ def nearest_classical(
 ) -> list:  # one Match for each family, nearest first
     """The best-fitting member of each classical family, by sup-norm distance (compare LeJeune et al., 2021, Figure 1).
 
+    Of families that fit equally well, to a millionth of the largest value, the simpler one comes first.
     A penalty that is -inf at 0 is compared on [upper / 100, upper] and up to a constant.
     Raises TypeError for a penalty that is not separable, ValueError for upper <= 0.
     """
@@ -153,7 +181,7 @@ def nearest_classical(
     families = _FAMILIES | ({"log": lambda theta: classical.LogSum(0.0)} if singular else {})
     curve = (lambda member: member(w) - member(upper)) if singular else (lambda member: member(w))
     matches = [_fit(name, family, w, curve, curve(penalty)) for name, family in families.items()]
-    return sorted(matches, key=lambda match: match.gap)
+    return sorted(matches, key=lambda match: round(match.relative_gap, 6))
 
 
 def _fit(name, family, w, curve, target):
@@ -166,7 +194,8 @@ def _fit(name, family, w, curve, target):
     best = best if gap_at(best)[1] <= gaps.min() else thetas[gaps.argmin()]
     member, (scale, gap) = family(float(np.exp(best))), gap_at(best)
     where = w[np.abs(target - scale * curve(member)).argmax()]
-    return Match(name, member, float(scale), float(gap), float(where), float(gap / np.abs(target).max()))
+    size = max(np.abs(target).max(), np.finfo(float).tiny)
+    return Match(name, member, float(scale), float(gap), float(where), float(gap / size))
 
 # %% ../nbs/13d_comparison.ipynb #cell-21
 METHODS = {
@@ -193,7 +222,7 @@ class Comparison:
         return {
             "rule": self.name, "lambda": self.lam, "valid": self.valid, "reasons": list(self.reasons),
             "nearest": [{"penalty": str(m.penalty), "scale": m.scale, "gap": m.gap} for m in self.nearest],
-            "table": self.table,
+            "table": {name: [v if np.isfinite(v) else str(v) for v in row] for name, row in self.table.items()},
         }  # fmt: skip
 
     def __str__(self):
@@ -218,9 +247,11 @@ def _penalty_of(rule, lam, kind):
         return METHODS[rule](lam), rule
     if "=" not in rule:
         raise ValueError(
-            f"rule must be a formula such as 'alpha = w**2/(w**2+0.1)' or one of {', '.join(METHODS)}; got {rule!r}"
+            f"rule must be a formula like 'alpha = (w**2+1)/(w**2+2)' or one of {', '.join(METHODS)}; got {rule!r}"
         )
     parsed = parse_rule(rule, lam)
+    if parsed.kind == "alpha" and parsed.expression == 1:
+        raise ValueError("alpha is 1 everywhere: nothing is dropped, and nothing is penalised")
     if parsed.kind == "f":
         return penalty_from_dual(parsed.function), rule
     if parsed.kind == "omega":
@@ -243,7 +274,10 @@ def _eta_of_omega(parsed):
     import sympy
 
     (w,) = parsed.expression.free_symbols or (sympy.Symbol("w", positive=True),)
-    numeric = sympy.lambdify(w, sympy.simplify(w / sympy.diff(parsed.expression, w)), "numpy")
+    slope = sympy.diff(parsed.expression, w)
+    if slope == 0:
+        raise ValueError("omega does not depend on w, so it penalises nothing and no weight is ever dropped")
+    numeric = sympy.lambdify(w, _stable(sympy.simplify(w / slope)), "numpy")
     return lambda x: np.broadcast_to(np.asarray(numeric(np.asarray(x, float)), float), np.shape(x))
 
 # %% ../nbs/13d_comparison.ipynb #cell-24
@@ -287,17 +321,17 @@ def _reasons(penalty, lam):
     """What kind of penalty it is, in sentences."""
     if np.isneginf(penalty(0.0)):
         return (
-            "alpha increases with |w|, so the penalty is concave in w**2",
+            "alpha does not decrease with |w|, so the penalty is concave in w**2",
             "is -inf at 0: every prox and every objective wants w = 0",
         )
     far = penalty(np.array([1e3, 1e6]) * max(lam**0.5, 1.0))
     yield_zeros = (
         "gives exact zeros (slope at 0 is positive)" if penalty.sparse else "gives no exact zeros (slope at 0 vanishes)"
     )
-    growth = "is bounded: large weights are not shrunk" if far[1] - far[0] < 1e-2 * far[1] else "grows without bound"
-    jumps = list(getattr(penalty, "weights_where_eta_jumps", []))
+    growth = "is bounded: large weights are not shrunk" if far[1] - far[0] <= 1e-2 * far[1] else "grows without bound"
+    jumps = [place for place in getattr(penalty, "weights_where_eta_jumps", []) if place > 1e-9 * lam**0.5][:5]
     jump = (f"eta_hat jumps at |w| = {', '.join(f'{place:.6g}' for place in jumps)}",) if jumps else ()
-    return ("alpha increases with |w|, so the penalty is concave in w**2", yield_zeros, growth, *jump)
+    return ("alpha does not decrease with |w|, so the penalty is concave in w**2", yield_zeros, growth, *jump)
 
 # %% ../nbs/13d_comparison.ipynb #cell-25
 def plot_comparison(

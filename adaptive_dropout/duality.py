@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from array_api_compat import is_torch_array
-from scipy.optimize import isotonic_regression
+from scipy.optimize import isotonic_regression, minimize_scalar
 
 from adaptive_dropout.envelope import (
     EPS,
@@ -159,7 +159,11 @@ class DualPenalty(_NumericPenalty):
             raise ValueError(f"f is infinite on the whole grid from {self.eta_min:g} to {self.eta_max:g}")
         if (f == -np.inf).any():
             raise ValueError(f"f is not bounded below: f({eta[f == -np.inf][0]!r}) = -inf, so Omega is -inf")
-        return min(f.min(), *self._ends)
+        place = int(np.argmin(f))
+        bounds = np.log(eta[[max(place - 1, 0), min(place + 1, self.points - 1)]])
+        one = lambda log_eta: float(_call("f", self.f, np.exp(np.array([log_eta])))[0])
+        refined = minimize_scalar(one, bounds=bounds, method="bounded", options={"xatol": 1e-12}).fun
+        return min(f.min(), refined, *self._ends)
 
     @property
     def offset(self) -> float:
@@ -508,11 +512,11 @@ def _panel(rule, a, b):
     return np.log(b / a) / 2 * (_TEN_WEIGHTS @ integrand[:10]), miss <= 1e-9 * integrand.max(axis=0)
 
 
-def _integrate(rule, edges):
-    """Left ends, right ends and integrals of panels, halved until ten Gauss points are exact on each."""
+def _integrate(rule, edges, cumulative):
+    """Left ends, right ends and integrals of panels, halved until ten Gauss points are exact."""
     a, b, panels, count = edges[:-1], edges[1:], [], 0
     whole, smooth = _panel(rule, a, b)
-    scale = np.cumsum(whole)
+    scale = np.cumsum(whole) if cumulative else whole
     while a.size:
         middle = np.sqrt(a * b)
         (first, smooth_first), (second, smooth_second) = _panel(rule, a, middle), _panel(rule, middle, b)
@@ -563,12 +567,15 @@ class UpdatePenalty(_NumericPenalty):
 
     @cached_property
     def _table(self):
-        """Left ends of panels, right ends, and Omega (up to a constant) at the left ends."""
+        """Left ends of panels, right ends, and Omega at the left ends and the last right one, summed from its zero."""
         with np.errstate(all="ignore"):
             edges = 10 ** np.linspace(np.log10(self.w_min), np.log10(self.w_max), 1334)
-            left, right, integral = _integrate(self._eta, edges)
-            start = self._tail(0, edges[:1], 0.0)[0] if self._powers[0] > 1e-6 else 0.0
-        return left, right, start + np.append(0.0, np.cumsum(integral))
+            left, right, integral = _integrate(self._eta, edges, self.origin == 0)
+            if self.origin == 0:
+                return left, right, self._tail(0, edges[:1], 0.0)[0] + np.append(0.0, np.cumsum(integral))
+            k = np.clip(np.searchsorted(left, self.origin, side="right") - 1, 0, left.size - 1)
+            outward = np.concatenate([-np.cumsum(integral[:k][::-1])[::-1], [0.0], np.cumsum(integral[k:])])
+            return left, right, outward - _panel(self._eta, left[k : k + 1], np.array([self.origin]))[0]
 
     def _tail(self, end, w, outer):
         """Integral from outer to w, where the rule is a power of w."""
@@ -580,18 +587,15 @@ class UpdatePenalty(_NumericPenalty):
             return scale * np.log(w / outer)
         return scale / power * ((w / at) ** power - (outer / at) ** power)
 
-    def _raw(self, w):
-        """Omega(w) up to a constant, for flat w."""
+    def _value_of(self, w):
+        """Omega(w) for flat w."""
         left, right, total = self._table
         inside = np.clip(w, self.w_min, right[-1])
         j = np.clip(np.searchsorted(left, inside, side="right") - 1, 0, left.size - 1)
         part = np.where(inside > left[j], _panel(self._eta, left[j], inside)[0], 0.0)
-        below = self._tail(0, w, 0.0 if self._powers[0] > 1e-6 else self.w_min)
+        below = self._tail(0, w, 0.0) if self.origin == 0 else total[0] + self._tail(0, w, self.w_min)
         above = self._tail(1, w, self.w_max)
         return np.where(w < self.w_min, below, np.where(w > self.w_max, total[-1] + above, total[j] + part))
-
-    def _value_of(self, x):
-        return self._raw(x) - (self._raw(np.array([self.origin]))[0] if self.origin else 0.0)
 
     def _eta_of(self, x):
         return self._eta(x)
@@ -611,7 +615,7 @@ class UpdatePenalty(_NumericPenalty):
         narrow = right - left < 1e-13 * right
         w = left[narrow]
         before, after = self._eta(w * (1 - 1e-12)), self._eta(w * (1 + 1e-12))
-        places = w[w * w * (1 / before - 1 / after) > 2e-5 * self._raw(w)]
+        places = w[w * w * (1 / before - 1 / after) > 2e-5 * np.abs(self._value_of(w))]
         return [float(w) for w in places[np.append(True, np.diff(places) > 1e-9 * places[1:])[: places.size]]]
 
     @property

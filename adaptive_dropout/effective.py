@@ -99,7 +99,8 @@ class MaskFamily:
 
     def log_ratio(self, a):  # a: array of parameters
         """log(E[s]^2 / Var[s]) = log(eta / lam) at a."""
-        return -np.log(self.noise(np.asarray(a, dtype=float)).relative_variance)
+        with np.errstate(divide="ignore"):
+            return np.minimum(-np.log(self.noise(np.asarray(a, dtype=float)).relative_variance), 690.0)
 
     def dual(self, lam: float):  # lam: regularisation strength
         """The function f(eta), by inverting eta(a). Raises ValueError if eta(a) does not increase."""

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -309,7 +310,7 @@ def _both_sides(X, y, name, penalty, mask, options, lam=0.03):
 def _noisy_row(name, away, floor, gap):
     """The noisy end against the point where its run settles once the noise is switched off."""
     where = "direct's" if gap <= 1e-8 else "in another valley"
-    text = f"{_small(away)} from its noiseless end, {where}; floor {_small(floor)}"
+    text = f"{_small(away)} from its noiseless end, {where}; floor {_small(floor)}, bound 3 floors"
     verdict = "holds to the floor" if gap <= 1e-8 else "holds locally, to the floor"
     return Row(f"{name}: noisy dropout", "A eq. 9", text, away, 3 * floor + 1e-8, verdict)
 
@@ -355,7 +356,7 @@ def plot_ends(
     axes[0].set(xlabel="direct", ylabel="adaptive dropout")
     return axes
 
-# %% ../nbs/80_reproduce.ipynb #cell-33
+# %% ../nbs/80_reproduce.ipynb #cell-35
 @dataclass
 class Report:
     """What a run measured: settings, versions, and the rows of each claim with its seconds."""
@@ -391,7 +392,7 @@ class Report:
     def __str__(self):
         return table([row.cells() for row in self.rows], ("claim", "paper", "measured", "verdict"))
 
-# %% ../nbs/80_reproduce.ipynb #cell-34
+# %% ../nbs/80_reproduce.ipynb #cell-36
 def table(
     rows,  # tuples of strings
     header,  # column names
@@ -401,7 +402,9 @@ def table(
     line = lambda row: " · ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     return "\n".join([line(header), " · ".join("-" * width for width in widths), *map(line, rows)])
 
-# %% ../nbs/80_reproduce.ipynb #cell-36
+
+
+# %% ../nbs/80_reproduce.ipynb #cell-37
 def reproduce(
     names=(),  # claims to run; empty runs all
     out=None,  # folder for figures and report.json; None writes nothing
@@ -439,9 +442,13 @@ def _known(names):
 
 
 def _rows(name, problem):
-    """The rows of one claim; an exception becomes a failed row."""
+    """The rows of one claim; an exception becomes a failed row, and a solver that was interrupted ends the run."""
     try:
-        return CLAIMS[name](problem)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*was interrupted")
+            return CLAIMS[name](problem)
+    except Warning as warning:
+        raise KeyboardInterrupt from warning
     except Exception as error:  # one broken claim must not hide the others
         return [Row(name, "-", f"{type(error).__name__}: {error}", float("inf"), 0.0)]
 
@@ -453,7 +460,7 @@ def _versions():
         name: version(name) for name in packages
     }
 
-# %% ../nbs/80_reproduce.ipynb #cell-37
+# %% ../nbs/80_reproduce.ipynb #cell-38
 def write_report(
     report: Report,  # what was measured
     out,  # folder, or None
