@@ -228,8 +228,19 @@ def chosen_pages(names: list[str]) -> list[Path]:
 # ---- running ----
 
 
-def fresh(path: Path, timeout: float = 300):
-    "The notebook at `path` run from top to bottom in a new kernel, normalised; the file stays as it is."
+def fresh(path: Path, timeout: float = 90, tries: int = 3):
+    "The notebook at `path` run in a new kernel, normalised; a kernel that stops answering is replaced, twice at most."
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+    for left in reversed(range(tries)):
+        try:
+            return _fresh_once(path, timeout)
+        except (CellTimeoutError, DeadKernelError, AssertionError, RuntimeError):
+            if not left:
+                raise
+
+
+def _fresh_once(path: Path, timeout: float):
     import nbformat
     from nbclient import NotebookClient
 
