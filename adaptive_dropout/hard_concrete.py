@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from array_api_compat import is_torch_array
 
-from .protocol import Penalty, best_candidate, monotone_newton, real_array, require_number, with_sign
-from .tables import PanelTable, gauss_legendre
+from .noise import gauss_legendre
+from .protocol import Penalty, best_candidate, monotone_newton, require_number
+from .tables import PanelTable
 
 # %% ../nbs/13b_hard_concrete.ipynb #cell-09
 class _Curve(NamedTuple):
@@ -239,19 +240,6 @@ class HardConcreteL0(Penalty):
             raise ValueError(f"eta must be non-negative, got {np.min(eta)!r}")
         return self._apply(self._open, "eta", eta)
 
-    def value_and_grad(
-        self,
-        w,  # any shape, NumPy or torch
-    ) -> tuple:  # Omega(w) and Omega'(w), each like w; tensors carry no autograd graph
-        """Omega and its derivative in one pass over the table."""
-        w, xp, finish = real_array("w", w.detach() if is_torch_array(w) else w)
-        with np.errstate(all="ignore"):
-            x = xp.abs(w)
-            (value, slope), _ = self._rows(x, (0, 1), xp)
-            return finish(self._clip(x, x * value, self.factor / 2, xp)), finish(
-                with_sign(self._clip(x, slope, 0.0, xp), w, xp)
-            )
-
     @property
     def _unit(self):
         return sqrt(self.lam * self.factor)
@@ -279,6 +267,10 @@ class HardConcreteL0(Penalty):
     def _curvature(self, x, xp):
         (bend,), q = self._rows(x, (2,), xp)
         return self._clip(x, bend / q, 0.0, xp)
+
+    def _value_and_slope(self, x, xp):
+        (value, slope), _ = self._rows(x, (0, 1), xp)
+        return self._clip(x, x * value, self.factor / 2, xp), self._clip(x, slope, 0.0, xp)
 
     def _open(self, eta, xp):
         gate = self._gate

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Noise', 'Bernoulli', 'Gaussian', 'Rayleigh', 'InverseNakagami', 'HalfCauchy', 'Beta', 'Uniform', 'LogNormal',
-           'HardConcrete', 'alpha_from_eta', 'eta_from_alpha', 'Normalised', 'UnbiasedEquivalent',
+           'gauss_legendre', 'HardConcrete', 'alpha_from_eta', 'eta_from_alpha', 'Normalised', 'UnbiasedEquivalent',
            'unbiased_equivalent']
 
 # %% ../nbs/02_noise.ipynb #cell-02
@@ -415,25 +415,55 @@ class LogNormal(Noise):
         return source.xp.exp(source.array(self.mu) + source.array(self.sigma) * source.normal())
 
 # %% ../nbs/02_noise.ipynb #cell-23
+def _legendre(count, x):
+    """p_k(1 - 2 x) and its differences d_k for k = 0 to count, each of shape (count + 1, nodes)."""
+    values, changes = [np.ones_like(x)], [np.zeros_like(x)]
+    for k in range(count):
+        changes.append((k * changes[k] - (2 * k + 1) * 2 * x * values[k]) / (k + 1))
+        values.append(values[k] + changes[-1])
+    return np.array(values), np.array(changes)
+
+
 @lru_cache(maxsize=32)
-def _gauss_legendre(n):
-    """Nodes and weights on [-1, 1], and the matrix that takes samples to integrals from each node to 1."""
-    x = np.polynomial.legendre.leggauss(n)[0].astype(np.longdouble)
-    slope = lambda x, p: n * (x * p[:, n] - p[:, n - 1]) / (x * x - 1)
-    p = np.polynomial.legendre.legvander(x, n)
-    x = x - p[:, n] / slope(x, p)
-    p = np.polynomial.legendre.legvander(x, n)
-    weights = 2 / ((1 - x * x) * slope(x, p) ** 2)
-    steps = np.column_stack([1 - x, p[:, :-2] - p[:, 2:]])
-    matrix = (steps @ p[:, :-1].T) * weights / 2
-    return tuple(array.astype(float) for array in (x, weights, matrix))
+def _extended_rule(count):
+    """Nodes in (0, 1) and weights in the longest floating point type."""
+    angle = np.pi * (np.arange((count + 1) // 2, dtype=np.longdouble) + 0.75) / (count + 0.5)
+    for _ in range(6):
+        value, previous = _legendre(count, np.sin(angle / 2) ** 2)[0][[-1, -2]]
+        angle = angle + value * np.sin(angle) / (count * (previous - np.cos(angle) * value))
+    x, weight = np.sin(angle / 2) ** 2, (np.sin(angle) / (count * previous)) ** 2
+    other = slice(count // 2)  # without the middle node of an odd rule
+    return np.concatenate([x, 1 - x[other][::-1]]), np.concatenate([weight, weight[other][::-1]])
+
+
+@lru_cache(maxsize=32)
+def gauss_legendre(
+    count: int,  # number of nodes, positive
+) -> tuple:  # nodes in (0, 1), increasing, and weights that sum to 1; each of shape (count,)
+    """Gauss-Legendre rule on [0, 1] whose nodes near 0 are right to their last digit, not only to 1e-16.
+
+    Raises ValueError if count is not positive.
+    """
+    if not count >= 1:
+        raise ValueError(f"count must be positive, got {count}")
+    return tuple(array.astype(float) for array in _extended_rule(count))
+
+
+@lru_cache(maxsize=32)
+def _tail_rule(count):
+    """Nodes on [-1, 1], weights, and the matrix that takes samples to integrals from each node to 1."""
+    x, weights = _extended_rule(count)
+    values, changes = _legendre(count, x)
+    steps = np.concatenate([2 * x[None], -changes[1:-1] - changes[2:]])
+    matrix = (steps.T @ values[:-1]) * weights
+    return tuple(array.astype(float) for array in (1 - 2 * x, 2 * weights, matrix))
 
 
 @lru_cache(maxsize=32)
 def _hard_concrete_rule(widest, steepest):
     """Rule for an interval of half-length `widest` and beta = `steepest`, for an error below 1e-17."""
     decay = np.arcsinh(np.pi / (widest * max(1.0, steepest)))
-    return _gauss_legendre(min(int(np.ceil(np.log(1e17) / (2 * decay))) + 8, 500))
+    return _tail_rule(min(int(np.ceil(np.log(1e17) / (2 * decay))) + 8, 500))
 
 
 class _Tails(NamedTuple):

@@ -7,6 +7,7 @@ __all__ = ['dropout_sgd', 'NoiseFloor', 'noise_floor', 'ReweightedResult', 'irls
            'proximal_gradient', 'iterative_hard_thresholding', 'stationarity_residual']
 
 # %% ../nbs/14_reweighted.ipynb #cell-03
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,26 +16,23 @@ from scipy import linalg
 from scipy.interpolate import CubicSpline
 
 from adaptive_dropout.majorise import (
-    _HUGE,
     ReweightedResult,
-    _counter,
-    _descend,
-    _keep_share,
-    _move,
-    _prepare,
-    _require_choice,
-    _require_count,
-    _result,
-    _warn,
+    Stopping,
     adaptive_prox,
     adaptive_tikhonov,
+    descend,
+    has_diverged,
     irls,
     iterative_hard_thresholding,
+    keep_share,
+    prepare,
+    progress_range,
     proximal_gradient,
+    result,
     stationarity_residual,  # noqa: F401 (exported again)
 )
 from .noise import HardConcrete
-from .protocol import require_number
+from .protocol import require_choice, require_count, require_number
 
 # %% ../nbs/14_reweighted.ipynb #cell-04
 _all_ = [
@@ -116,7 +114,7 @@ class _Plan:
     def gradient(self, problem, w, eta, rng):
         """An estimate of grad L, whose mean over the noise is exact."""
         rows = slice(None) if self.batch_size is None else rng.integers(len(problem.y), size=self.batch_size)
-        mask = None if self.form == "local" else _masks[self.noise](_keep_share(problem.scale * eta, problem.lam), rng)
+        mask = None if self.form == "local" else _masks[self.noise](keep_share(problem.scale * eta, problem.lam), rng)
         return _forms[self.form](problem, w, problem.pull(w, eta), mask, self._loss_gradient(problem, rows), rows, rng)
 
     def _loss_gradient(self, problem, rows):
@@ -126,18 +124,17 @@ class _Plan:
         return lambda w: (X @ w - y) @ X / len(y)
 
     def move(self, problem, w, eta, gradient, rate):
-        return _move(problem, w, gradient, rate, eta if self.eta_at == "w" else None, self.safe_step)
+        return problem.move(w, gradient, rate, eta if self.eta_at == "w" else None, self.safe_step)
 
 
 def _plan(problem, noise, form, steps, step, decay, tail, batch_size, eta_at, safe_step):
     """A checked plan with its defaults filled in."""
-    _require_choice("noise", noise, tuple(_masks))
-    _require_choice("form", form, (*_forms, "expected"))
-    _require_choice("eta_at", eta_at, ("w", "v"))
+    require_choice("noise", noise, tuple(_masks))
+    require_choice("eta_at", eta_at, ("w", "v"))
     if eta_at == "v" and not (safe_step and form in ("additive", "expected")):
         raise ValueError(f"eta_at='v' needs safe_step=True, form 'additive' or 'expected', got {safe_step!r}, {form!r}")
     if batch_size is not None:
-        _require_count("batch_size", batch_size, 1, len(problem.y))
+        require_count("batch_size", batch_size, 1, len(problem.y))
     if form == "expected" and batch_size is not None:
         raise ValueError(f"form='expected' has no noise and takes no batch_size, got {batch_size!r}")
     if (problem.scale == 0).any():
@@ -145,12 +142,12 @@ def _plan(problem, noise, form, steps, step, decay, tail, batch_size, eta_at, sa
             f"column {int(np.argmin(problem.scale))} of X is zero: noise on its weight has no effect, so drop it"
         )
     rows = 0 if batch_size is None else problem.scale.sum() / batch_size
-    step = 1 / (problem.lipschitz + rows) if step is None else require_number("step", step, 0)
+    step = 1 / (problem.lipschitz + rows) if step is None else problem.rate(step)
     decay = (
         (0.0 if form == "expected" else 2 / 3) if decay is None else require_number("decay", decay, 0, 1, closed=True)
     )
     tail = require_number("tail", tail, 0, 1, closed=True)
-    return _Plan(noise, form, _require_count("steps", steps), step, decay, tail, batch_size, eta_at, safe_step)
+    return _Plan(noise, form, require_count("steps", steps), step, decay, tail, batch_size, eta_at, safe_step)
 
 
 @dataclass(frozen=True)
@@ -182,6 +179,7 @@ def dropout_sgd(
     lam: float,  # regularisation strength, positive
     w0=None,  # start, shape (p,); default the ridge solution (eta = 1)
     *,
+    rng: np.random.Generator | None = None,  # source of the noise; required unless form is "expected", which has none
     noise: str = "gaussian",  # "bernoulli", "gaussian" or "hard_concrete"; the local form is normal in any case
     form: str = "additive",  # "plain", "local", "additive", or "expected" (no noise)
     steps: int = 10_000,  # number of updates; for "expected" the most
@@ -192,44 +190,46 @@ def dropout_sgd(
     eta_at: str = "w",  # "w", or "v" for the shifted point of Appendix B
     safe_step: bool = True,  # True: step 1 / (1/rho + lam/eta) for each weight; False: rho, eq. (9) to the letter
     tolerance: float = 1e-10,  # for "expected": stop at this stationarity residual
-    rng=None,  # numpy.random.Generator; needed unless form is "expected"
     progress: bool = False,  # show a progress bar
 ) -> ReweightedResult:  # objective recorded about 200 times
     """Gradient descent with adaptive dropout, eta_hat renewed at every step (LeJeune et al., 2021, eq. 9).
 
-    Raises TypeError or ValueError for input that does not fit; warns of divergence and of "expected" not converging.
+    Raises TypeError if rng is missing where noise is drawn, TypeError or ValueError for input that does not fit; warns
+    of divergence and of "expected" not converging.
     """
     lam = require_number("lam", lam, 0)
+    if require_choice("form", form, (*_forms, "expected")) != "expected":
+        _require_generator(rng, form)
     if callable(penalty) and not hasattr(penalty, "eta_hat") and not isinstance(penalty, type):
         penalty = _Rule(penalty, lam)
-    problem, w = _prepare(X, y, penalty, lam, w0, "eta_hat")
+    problem, w = prepare(X, y, penalty, lam, w0)
     plan = _plan(problem, noise, form, steps, step, decay, tail, batch_size, eta_at, safe_step)
     if form == "expected":
-        return _expected_run(problem, w, plan, tolerance, progress)
-    _require_generator(rng)
+        stopping = Stopping("dropout_sgd", plan.steps, tolerance, progress, plan.step if eta_at == "v" else None)
+        advance = lambda w, gradient: plan.move(problem, w, problem.penalty.eta_hat(w), gradient, plan.step)
+        return descend(problem, w, advance, stopping)
     return _noisy_run(problem, w, plan, rng, progress)
 
 
-def _require_generator(rng):
+def _require_generator(rng, form):
+    """Refuse to draw masks without an explicit source of randomness."""
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy.random.Generator, such as numpy.random.default_rng(0), got {rng!r}")
+        example = "a numpy.random.Generator, such as numpy.random.default_rng(0)"
+        raise TypeError(f"rng must be {example}, because form={form!r} draws noise; got {rng!r}")
 
 
-def _expected_run(problem, w, plan, tolerance, progress):
-    advance = lambda w, gradient: plan.move(problem, w, problem.penalty.eta_hat(w), gradient, plan.step)
-    stalled = lambda w, gradient, new: float(np.abs(new - w).max() / plan.step)
-    residual = stalled if plan.eta_at == "v" else lambda w, gradient, new: problem.stationarity(w, gradient)
-    return _descend(problem, w, advance, residual, "dropout_sgd", plan.steps, tolerance, progress)
+def _warn(message):
+    warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 def _noisy_run(problem, w, plan, rng, progress):
     every, first = max(1, plan.steps // 200), plan.steps - int(plan.tail * plan.steps)
     path, recorded, done, total, count = [problem.objective(w)], [0], 0, np.zeros_like(w), 0
     try:
-        for t in _counter(plan.steps, progress, "dropout_sgd"):
+        for t in progress_range(plan.steps, progress, "dropout_sgd"):
             eta = problem.penalty.eta_hat(w)
             new = plan.move(problem, w, eta, plan.gradient(problem, w, eta, rng), plan.rate(t))
-            if not np.abs(new).max() < _HUGE:
+            if has_diverged(new):
                 _warn(f"dropout_sgd diverged at step {t + 1}; returning the last finite weights")
                 break
             w, done = new, t + 1
@@ -241,9 +241,8 @@ def _noisy_run(problem, w, plan, rng, progress):
     except KeyboardInterrupt:
         _warn(f"dropout_sgd was interrupted after {done} steps; returning what is finished")
     share = 1 if plan.batch_size is None else plan.batch_size / len(problem.y)
-    return _result(
-        problem, total / count if count else w, path[: len(recorded)], recorded, done, done * share, done == plan.steps
-    )
+    w, path = total / count if count else w, path[: len(recorded)]
+    return result(problem, w, path, recorded, done, done * share, done == plan.steps)
 
 # %% ../nbs/14_reweighted.ipynb #cell-17
 @dataclass(frozen=True)
@@ -261,6 +260,7 @@ def noise_floor(
     lam: float,  # regularisation strength, positive
     w,  # a strict local minimum with its exact zeros, shape (p,), for instance from proximal_gradient
     *,
+    rng: np.random.Generator,  # source of the noise
     noise: str = "gaussian",  # "bernoulli", "gaussian" or "hard_concrete"
     form: str = "additive",  # "plain", "local" or "additive"
     steps: int = 10_000,  # number of updates of the run
@@ -270,16 +270,14 @@ def noise_floor(
     batch_size: int | None = None,  # rows drawn for each gradient; default all rows
     safe_step: bool = True,  # as in dropout_sgd; matters for the last iterate
     draws: int = 2000,  # gradients drawn at w to measure their covariance
-    rng=None,  # numpy.random.Generator
 ) -> NoiseFloor:  # for the average and for the last iterate
     """The distance from w at which dropout_sgd stalls, from the gradient covariance at w (Polyak & Juditsky, 1992).
 
     Raises TypeError or ValueError for input that does not fit, or if w is no strict local minimum on its support.
     """
-    problem, w = _prepare(X, y, penalty, lam, w, "eta_hat")
+    _require_generator(rng, require_choice("form", form, tuple(_forms)))
+    problem, w = prepare(X, y, penalty, lam, w)
     plan = _plan(problem, noise, form, steps, step, decay, tail, batch_size, "w", safe_step)
-    _require_choice("form", form, tuple(_forms))
-    _require_generator(rng)
     alive = w != 0
     curvature = problem.root[:, alive].T @ problem.root[:, alive] + lam * np.diag(penalty.hess(w[alive]))
     if not alive.any():
@@ -289,7 +287,7 @@ def noise_floor(
             f"w must be a strict local minimum, got smallest curvature {np.linalg.eigvalsh(curvature)[0]:.3g}"
         )
     eta = penalty.eta_hat(w)
-    sample = np.array([plan.gradient(problem, w, eta, rng)[alive] for _ in range(_require_count("draws", draws, 2))])
+    sample = np.array([plan.gradient(problem, w, eta, rng)[alive] for _ in range(require_count("draws", draws, 2))])
     covariance = np.cov(sample.T).reshape(curvature.shape)
     return _floors(curvature, covariance, plan, eta[alive], lam)
 
@@ -297,7 +295,7 @@ def noise_floor(
 def _floors(curvature, covariance, plan, eta, lam):
     inverse = np.linalg.inv(curvature)
     rate = plan.rate(plan.steps)
-    rates = np.diag(rate * (_keep_share(eta, rate * lam) if plan.safe_step else np.ones(len(eta))))
+    rates = np.diag(rate * (keep_share(eta, rate * lam) if plan.safe_step else np.ones(len(eta))))
     last = linalg.solve_discrete_lyapunov(np.eye(len(eta)) - rates @ curvature, rates @ covariance @ rates)
     average = np.trace(inverse @ covariance @ inverse) / max(1, int(plan.tail * plan.steps))
     return NoiseFloor(float(np.sqrt(average)), float(np.sqrt(np.trace(last))))

@@ -11,10 +11,10 @@ from functools import lru_cache
 from math import sqrt
 
 import numpy as np
-from array_api_compat import is_torch_array
 
-from .protocol import Penalty, best_candidate, monotone_newton, real_array, require_number, with_sign
-from .tables import PanelTable, gauss_legendre
+from .noise import gauss_legendre
+from .protocol import Penalty, best_candidate, monotone_newton, require_number
+from .tables import PanelTable
 
 # %% ../nbs/13a_variational_dropout.ipynb #cell-11
 def _curve(s):
@@ -80,17 +80,6 @@ class VariationalDropout(Penalty):
     def __post_init__(self):
         require_number("lam", self.lam, 0)
 
-    def value_and_grad(
-        self,
-        w,  # any shape, NumPy or torch
-    ) -> tuple:  # Omega(w) and Omega'(w), each like w; tensors carry no autograd graph
-        """Omega and its derivative in one pass over the table."""
-        w, xp, finish = real_array("w", w.detach() if is_torch_array(w) else w)
-        with np.errstate(all="ignore"):
-            x, z = self._place(xp.abs(w))
-            h, k = _tables()(z, (0, 1))
-            return finish(xp.log1p(x) + z * z * h), finish(with_sign(k / ((1 + x) * sqrt(self.lam)), w, xp))
-
     @property
     def _inflection(self):
         return sqrt(self.lam) * _inflection_point()
@@ -110,6 +99,11 @@ class VariationalDropout(Penalty):
     def _curvature(self, x, xp):
         x, z = self._place(x)
         return -_tables()(z, (2,))[0] / (1 + x) ** 2 / self.lam
+
+    def _value_and_slope(self, x, xp):
+        x, z = self._place(x)
+        h, k = _tables()(z, (0, 1))
+        return xp.log1p(x) + z * z * h, k / ((1 + x) * sqrt(self.lam))
 
     def _dual(self, eta, xp):
         x = eta / self.lam

@@ -144,6 +144,54 @@ def test_bad_parameters_are_named(name, bad):
             replace(ROWS[name].penalty, **{field.name: bad})
 
 
+@pytest.mark.parametrize("penalty", [row.penalty for row in CLASSICAL], ids=lambda penalty: type(penalty).__name__)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_value_and_grad_equals_both_calls(penalty, dtype):
+    w = np.random.default_rng(5).normal(size=getattr(penalty, "size", 8)).astype(dtype)
+    w[0] = 0
+    tensor = torch.tensor(w, requires_grad=True)
+    for one in (w, -w, tensor):
+        value, grad = penalty.value_and_grad(one)
+        assert np.array_equal(value, penalty(one).detach() if one is tensor else penalty(one))
+        assert np.array_equal(grad, penalty.grad(one).detach() if one is tensor else penalty.grad(one))
+        assert value.dtype == grad.dtype == one.dtype and grad.shape == one.shape
+        assert one is not tensor or not (value.requires_grad or grad.requires_grad)
+    with pytest.raises(ValueError, match="w contains NaN"):
+        penalty.value_and_grad(np.where(w == 0, np.nan, w))
+    if penalty.separable:
+        for lost in penalty.value_and_grad(torch.tensor([np.nan, 1.0])):
+            assert torch.isnan(lost).tolist() == [True, False]
+
+
+@EVERY
+def test_python_integers_of_any_size(name):
+    penalty = ROWS[name].penalty
+    for large in (3, 2**63, -(10**30), [1, 10**30]):
+        floats = np.array(large, dtype=float)
+        prox = lambda w: penalty.prox(w, 1)  # noqa: B023
+        for call in (penalty, penalty.grad, penalty.hess, penalty.eta_hat, prox):
+            assert np.array_equal(call(large), call(floats)) and isinstance(call(10**30), float)
+    with pytest.raises(ValueError, match="largest float"):
+        penalty(10**400)
+    with pytest.raises(TypeError, match="w must hold real numbers"):
+        penalty([10**30, None])
+
+
+@EVERY
+def test_second_derivative_beside_zero_is_its_limit(name):
+    """hess(0) is the limit from the right, infinite where that is, and never NaN on the way."""
+    penalty = ROWS[name].penalty
+    w = np.array([0, 1e-300, 1e-200, 1e-100, 1e-12, 1e-9])
+    bend = penalty.hess(w)
+    assert not np.isnan(bend).any() and np.array_equal(bend, penalty.hess(-w))
+    if np.isfinite(bend[0]):
+        assert np.allclose(bend, bend[0], rtol=1e-6, atol=1e-6 * max(1, abs(bend[0])))
+    else:
+        assert (np.abs(bend[1:]) > 1e3).all()
+    difference = (penalty.grad(1.1e-9) - penalty.grad(1e-9)) / 1e-10
+    assert np.isclose(penalty.hess(1.05e-9), difference, rtol=1e-2, atol=1e-5)
+
+
 # ---- penalties of vectors ----
 
 
