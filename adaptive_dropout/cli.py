@@ -12,87 +12,152 @@ import os
 import sys
 
 # %% ../nbs/90_cli.ipynb #cell-05
+class _Parser(argparse.ArgumentParser):
+    """A parser whose epilog is a function, called when the help is printed."""
+
+    def format_help(self):
+        if callable(self.epilog):
+            self.epilog = self.epilog()
+        return super().format_help()
+
+
+def _claims_help():
+    """The claims, one line each, and an example."""
+    from adaptive_dropout.reproduce import CLAIMS
+
+    width = max(map(len, CLAIMS))
+    lines = [f"  {name.ljust(width)}  {one.summary}" for name, one in CLAIMS.items()]
+    example = "example:\n  adaptive-dropout reproduce figure-1 table-2 --quick"
+    return "\n".join(["claims:", *lines, "", example])
+
+
+def _methods_help():
+    """The methods known by name, and examples."""
+    from adaptive_dropout.comparison import METHODS
+
+    lines = [f"  {name}" for name in METHODS]
+    examples = ['"alpha = (w**2+0.01)/(w**2+0.11)"', '"hard concrete" --lam 0.5', '"eta = |w|" --figure rule.png']
+    examples = [f"  adaptive-dropout compare {example}" for example in examples]
+    return "\n".join(["methods (in any spelling):", *lines, "", "examples:", *examples])
+
+# %% ../nbs/90_cli.ipynb #cell-06
 def parser() -> argparse.ArgumentParser:  # the parser with its two commands
     """The argument parser of the command line."""
     from adaptive_dropout import __version__
 
-    top = argparse.ArgumentParser(prog="adaptive-dropout", description="Dropout understood, checked and used.")
+    top = _Parser(prog="adaptive-dropout", description="Dropout understood, checked and used.")
     top.add_argument("--version", action="version", version=f"adaptive-dropout {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser(
-        "reproduce", help="run the claims of the papers on real data and report what was measured"
-    )
-    run.add_argument("claims", nargs="*", metavar="CLAIM", help="claims to run (default: all)")
-    run.add_argument(
-        "--out", default="reproduced", metavar="DIR", help="folder for figures and report.json (default: %(default)s)"
-    )
-    run.add_argument("--quick", action="store_true", help="smaller samples: under 20 seconds")
-    run.add_argument("--data", choices=("digits", "mnist"), default="digits", help="real input (default: %(default)s)")
-    run.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="folder with the MNIST files (default: $ADAPTIVE_DROPOUT_DATA, cache, download)",
-    )
-    run.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
-    rule = commands.add_parser("compare", help="effective penalty, validity and nearest relative of a dropout rule")
-    rule.add_argument(
-        "rule",
-        metavar="RULE",
-        help='"alpha = ...", "eta = ...", "omega = ..." in w, "f = ..." in eta, or a method\'s name',
-    )
-    rule.add_argument("--lam", type=float, default=1.0, help="regularisation strength lambda (default: %(default)s)")
-    rule.add_argument(
-        "--upper", type=float, default=5.0, help="compare on weights up to this size (default: %(default)s)"
-    )
-    rule.add_argument("--figure", metavar="FILE", help="draw the comparison into this PNG file")
-    rule.add_argument("--json", action="store_true", help="print JSON instead of text")
+    _add_reproduce(commands)
+    _add_compare(commands)
     return top
 
-# %% ../nbs/90_cli.ipynb #cell-08
+
+def _command(commands, name, text, epilog):
+    """A subcommand whose help ends with what the function `epilog` gives."""
+    keep_lines = argparse.RawDescriptionHelpFormatter
+    return commands.add_parser(name, help=text, description=text, epilog=epilog, formatter_class=keep_lines)
+
+
+def _add_reproduce(commands):
+    """Arguments of `reproduce`."""
+    text = "run the claims of the papers on real data and report what was measured"
+    run = _command(commands, "reproduce", text, _claims_help)
+    run.add_argument("claims", nargs="*", metavar="CLAIM", help="claims to run (default: all)")
+    where = "folder for figures and report.json, which replace those of an earlier run (default: %(default)s)"
+    run.add_argument("--out", default="reproduced", metavar="DIR", help=where)
+    run.add_argument("--quick", action="store_true", help="smaller samples: under 20 seconds")
+    run.add_argument("--data", choices=("digits", "mnist"), default="digits", help="real input (default: %(default)s)")
+    mnist = "folder with the MNIST files (default: $ADAPTIVE_DROPOUT_DATA, cache, download)"
+    run.add_argument("--data-dir", metavar="DIR", help=mnist)
+    run.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
+
+
+def _add_compare(commands):
+    """Arguments of `compare`."""
+    text = "effective penalty, validity and nearest relative of a dropout rule"
+    rule = _command(commands, "compare", text, _methods_help)
+    forms = '"alpha = ...", "eta = ...", "omega = ..." in w (which is |w|), "f = ..." in eta, or a method\'s name'
+    rule.add_argument("rule", metavar="RULE", help=forms)
+    strength = "regularisation strength lambda (default: %(default)s)"
+    rule.add_argument("--lam", type=float, default=1.0, help=strength)
+    interval = "compare on weights up to this size (default: %(default)s)"
+    rule.add_argument("--upper", type=float, default=5.0, metavar="W", help=interval)
+    rule.add_argument("--figure", metavar="FILE", help="draw the comparison into this PNG file")
+    rule.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+# %% ../nbs/90_cli.ipynb #cell-09
 def _reproduce(arguments) -> int:
     """Run the claims, print the table or JSON, return the exit status."""
     from adaptive_dropout.reproduce import reproduce
 
-    report = reproduce(
-        arguments.claims,
-        arguments.out,
-        arguments.quick,
-        arguments.data,
-        arguments.data_dir,
-        progress=not arguments.json,
-    )
+    again = os.path.exists(os.path.join(arguments.out, "report.json"))
+    settings = (arguments.claims, arguments.out, arguments.quick, arguments.data, arguments.data_dir)
+    report = reproduce(*settings, progress=not arguments.json)
     if arguments.json:
         print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
     else:
-        print(f"\n{report.source}\n\n{report}\n\nfigures and report.json: {arguments.out}")
+        where = f"figures and report.json: {arguments.out}{' (replaces an earlier report.json)' if again else ''}"
+        print(f"\n{report.source}\n\n{report}\n\n{where}")
     if report.interrupted:
         print("interrupted: what was finished is kept", file=sys.stderr)
         return 130
     return 0 if report.ok else 1
 
-# %% ../nbs/90_cli.ipynb #cell-09
+# %% ../nbs/90_cli.ipynb #cell-10
 def _compare(arguments) -> int:
-    """Compare a rule, print text or JSON, return the exit status."""
+    """Compare a rule, print text or JSON, draw it, return the exit status."""
+    from adaptive_dropout.claims import save_figure
     from adaptive_dropout.comparison import compare
 
+    if arguments.figure is not None:
+        _check_figure(arguments.figure)
     result = compare(arguments.rule, arguments.lam, upper=arguments.upper)
     print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False) if arguments.json else result)
-    if arguments.figure and result.valid:
-        figure = result.plot()[0].figure
-        part = f"{arguments.figure}.part"
-        figure.savefig(part, dpi=150, format="png")
-        os.replace(part, arguments.figure)
+    if arguments.figure is not None:
+        if result.table:
+            save_figure(result.plot()[0].figure, arguments.figure)
+        else:
+            print(f"no figure: there is no curve to draw, {arguments.figure} was not written", file=sys.stderr)
     return 0 if result.valid else 1
 
-# %% ../nbs/90_cli.ipynb #cell-10
+
+def _check_figure(path):
+    """Raise before any work where a picture could not be written."""
+    folder = os.path.dirname(path) or "."
+    if not path.lower().endswith(".png"):
+        raise ValueError(f"--figure must name a .png file, got {path!r}")
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK) or os.path.isdir(path):
+        raise ValueError(f"--figure: cannot write {path!r}; is {folder!r} a folder that you may write to?")
+
+# %% ../nbs/90_cli.ipynb #cell-11
 def main(
     argv=None,  # arguments; default sys.argv[1:]
 ) -> int:  # exit status
     """Entry point of `adaptive-dropout`: reads arguments, runs a command, turns mistakes into one line and status 2."""
     os.environ.setdefault("MPLBACKEND", "Agg")
-    arguments = parser().parse_args(argv)
     try:
-        return {"reproduce": _reproduce, "compare": _compare}[arguments.command](arguments)
+        return _run(argv)
+    except BrokenPipeError:  # `adaptive-dropout ... | head -1`: nobody reads on; nothing may be left to flush at exit
+        sys.stdout = open(os.devnull, "w")
+        return 141
+
+
+def _run(argv):
+    """Read arguments and run a command; mistakes become one line and status 2."""
+    try:
+        arguments = parser().parse_args(argv)
+        status = {"reproduce": _reproduce, "compare": _compare}[arguments.command](arguments)
+        return status
+    except BrokenPipeError:
+        raise
     except (ValueError, TypeError, OSError) as error:
         print(f"adaptive-dropout: {error}", file=sys.stderr)
         return 2
+    finally:
+        sys.stdout.flush()
+
+# %% ../nbs/90_cli.ipynb #cell-13
+#| eval: false
+if __name__ == "__main__":
+    sys.exit(main())

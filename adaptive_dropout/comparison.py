@@ -9,15 +9,24 @@ __all__ = ['METHODS', 'Rule', 'parse_rule', 'best_scale', 'Match', 'nearest_clas
 # %% ../nbs/13d_comparison.ipynb #cell-02
 import ast
 import operator
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from numbers import Integral
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from . import penalties as classical
-from .duality import penalty_from_dual
-from .effective import BiasedBernoulli, Standout, effective_penalty
+from .duality import UpdatePenalty, penalty_from_dual
+from adaptive_dropout.effective import (
+    BiasedBernoulli,
+    MagnitudePruning,
+    MaskFamily,
+    Standout,
+    effective_penalty,
+    require_object,
+)
 from .hard_concrete import HardConcreteL0
 from .protocol import Penalty, require_number
 from .variational_dropout import VariationalDropout, VariationalDropoutApprox
@@ -107,7 +116,7 @@ def parse_rule(
     try:
         if len(right) > 500:
             raise ValueError(f"rule is {len(right)} characters long, 500 are allowed")
-        tree = ast.parse(right, mode="eval").body
+        tree = ast.parse(re.sub(r"\|([^|]+)\|", r"abs(\1)", right), mode="eval").body
         expression = _expression(tree, {variable.name: variable, "lam": sympy.Float(lam), "pi": sympy.pi})
     except (SyntaxError, TypeError, RecursionError, MemoryError, OverflowError) as error:
         raise ValueError(f"rule {text!r} is not a formula: {error}") from error
@@ -121,25 +130,30 @@ def parse_rule(
 
 # %% ../nbs/13d_comparison.ipynb #cell-12
 _FAMILIES = {
-    "L1": lambda theta: classical.L1(), "L2": lambda theta: classical.L2(),
-    "Lp": lambda theta: classical.Lp(2 * theta / (1 + theta)),
-    "LogSum": classical.LogSum, "MCP": lambda theta: classical.MCP(1.0, theta), "CappedL1": classical.CappedL1,
-    "CappedL2": classical.CappedL2, "Huber": classical.Huber, "PseudoHuber": classical.PseudoHuber,
-    "Cauchy": classical.Cauchy,
-    "GemanMcClure": classical.GemanMcClure, "Welsch": classical.Welsch, "Exponential": classical.Exponential,
-    "Fraction": classical.Fraction, "Atan": classical.Atan,
+    "L1": lambda ratio, upper: classical.L1(), "L2": lambda ratio, upper: classical.L2(),
+    "Lp": lambda ratio, upper: classical.Lp(2 / (1 + 1 / max(ratio, 1e-3))),
+    "MCP": lambda ratio, upper: classical.MCP(1.0, ratio * upper),
+} | {
+    make.__name__: lambda ratio, upper, make=make: make(ratio * upper)
+    for make in (
+        classical.LogSum, classical.CappedL1, classical.CappedL2, classical.Huber, classical.PseudoHuber,
+        classical.Cauchy, classical.GemanMcClure, classical.Welsch, classical.Exponential, classical.Fraction,
+        classical.Atan,
+    )
 }  # fmt: skip
 
 # %% ../nbs/13d_comparison.ipynb #cell-13
 def best_scale(
     target,  # values to approximate, shape (m,)
     curves,  # values of the candidates, shape (..., m), non-negative
+    iterations: int = 75,  # each divides the bracket by 1.618
 ) -> tuple:  # best scales, shape (...), and the sup-norm gaps that they leave
     """The multiple of each curve that is closest to the target in the sup norm (golden section)."""
     gap = lambda scale: np.abs(target - scale[..., None] * curves).max(axis=-1)
-    upper = 2 * np.abs(target).max() / np.maximum(np.abs(curves).max(axis=-1), 1e-100)
+    top = np.abs(curves).max(axis=-1)
+    upper = 2 * np.abs(target).max() / np.where(top > 0, top, 1.0)
     lower, ratio = np.zeros_like(upper), (5**0.5 - 1) / 2
-    for _ in range(75):
+    for _ in range(iterations):
         left, right = upper - ratio * (upper - lower), lower + ratio * (upper - lower)
         smaller = gap(left) < gap(right)
         lower, upper = np.where(smaller, lower, left), np.where(smaller, right, upper)
@@ -159,50 +173,84 @@ class Match:
 
     def __str__(self):
         parameters = ", ".join(f"{getattr(self.penalty, field.name):.4g}" for field in fields(self.penalty))
-        gap = f"{self.gap:.3g} ({self.relative_gap:.1%})" if self.gap > 1e-6 else "below 1e-6"
+        exact = self.relative_gap <= 1e-6
+        gap = "below a millionth" if exact else f"{self.gap:.3g} ({100 * self.relative_gap:.2g}%)"
         return f"{self.scale:.4g} × {self.name}({parameters}): gap {gap}"
 
 # %% ../nbs/13d_comparison.ipynb #cell-17
 def nearest_classical(
     penalty: Penalty,  # separable penalty to approximate
     upper: float = 5.0,  # compare on |w| in [0, upper]
-    points: int = 501,  # grid points
+    points: int = 501,  # points of each of two grids, even and logarithmic; at least 2
 ) -> list:  # one Match for each family, nearest first
     """The best-fitting member of each classical family, by sup-norm distance (compare LeJeune et al., 2021, Figure 1).
 
     Of families that fit equally well, to a millionth of the largest value, the simpler one comes first.
     A penalty that is -inf at 0 is compared on [upper / 100, upper] and up to a constant.
-    Raises TypeError for a penalty that is not separable, ValueError for upper <= 0.
+    Raises TypeError for what is no separable penalty, ValueError for upper outside (1e-100, 1e100) or too few points.
     """
-    if not penalty.separable:
-        raise TypeError(f"penalty must be separable to be drawn as a curve, got {penalty!r}")
-    singular = bool(np.isneginf(penalty(0.0)))
-    w = require_number("upper", upper, 0) * np.linspace(0.01 if singular else 0, 1, points)
-    families = _FAMILIES | ({"log": lambda theta: classical.LogSum(0.0)} if singular else {})
+    upper = require_number("upper", upper, 1e-100, 1e100)
+    w, singular = _weights(_separable(penalty), upper, _count(points))
+    families = ({"log": lambda ratio, upper: classical.LogSum(0.0)} if singular else {}) | _FAMILIES
     curve = (lambda member: member(w) - member(upper)) if singular else (lambda member: member(w))
     matches = [_fit(name, family, w, curve, curve(penalty)) for name, family in families.items()]
     return sorted(matches, key=lambda match: round(match.relative_gap, 6))
 
 
+def _count(points):
+    """The number of points, if it is one."""
+    if not isinstance(points, Integral) or isinstance(points, bool):
+        raise TypeError(f"points must be a whole number, got {points!r}")
+    if points < 2:
+        raise ValueError(f"points must be at least 2, got {points}")
+    return int(points)
+
+
+def _separable(penalty):
+    """The penalty, if it is one and has a curve."""
+    if not isinstance(require_object("penalty", penalty), Penalty):
+        how = "effective_penalty(rule) makes one from an update rule, penalty_from_dual(f) from a dual"
+        raise TypeError(f"penalty must be a Penalty object such as L1(), got {penalty!r}; {how}")
+    if not penalty.separable:
+        raise TypeError(f"penalty must be separable to be drawn as a curve, got {penalty!r}")
+    return penalty
+
+
+def _weights(penalty, upper, points):
+    """Weights to compare at, even and logarithmic, and whether they must stay away from a pole at 0."""
+    singular = bool(np.isneginf(penalty(0.0)))
+    even, fine = np.linspace(0.01 if singular else 0, 1, points), np.geomspace(0.01 if singular else 1e-8, 1, points)
+    return upper * np.union1d(even, fine), singular
+
+
 def _fit(name, family, w, curve, target):
     """Best member of one family: a grid of parameters, then a bounded search around the best of them."""
-    gap_at = lambda log_theta: best_scale(target, curve(family(float(np.exp(log_theta)))))
-    thetas = np.log(w[-1]) + np.linspace(-7, 7, 57)
-    gaps = best_scale(target, np.array([curve(family(float(np.exp(theta)))) for theta in thetas]))[1]
-    bounds = (thetas[max(gaps.argmin() - 1, 0)], thetas[min(gaps.argmin() + 1, len(thetas) - 1)])
-    best = minimize_scalar(lambda theta: gap_at(theta)[1], bounds=bounds, method="bounded", options={"xatol": 1e-7}).x
-    best = best if gap_at(best)[1] <= gaps.min() else thetas[gaps.argmin()]
-    member, (scale, gap) = family(float(np.exp(best))), gap_at(best)
-    where = w[np.abs(target - scale * curve(member)).argmax()]
+    member = lambda log_ratio: family(float(np.exp(log_ratio)), w[-1])
+    gap_at = lambda log_ratio: best_scale(target, curve(member(log_ratio)))
+    grid = np.linspace(-16, 7, 93)
+    gaps = best_scale(target, np.array([curve(member(point)) for point in grid]), 35)[1]
+    bounds = (grid[max(gaps.argmin() - 1, 0)], grid[min(gaps.argmin() + 1, len(grid) - 1)])
+    best = minimize_scalar(lambda point: gap_at(point)[1], bounds=bounds, method="bounded", options={"xatol": 1e-7}).x
+    best = best if gap_at(best)[1] <= gaps.min() else grid[gaps.argmin()]
+    scale, gap = gap_at(best)
+    where = w[np.abs(target - scale * curve(member(best))).argmax()]
     size = max(np.abs(target).max(), np.finfo(float).tiny)
-    return Match(name, member, float(scale), float(gap), float(where), float(gap / size))
+    return Match(name, member(best), float(scale), float(gap), float(where), float(gap / size))
 
 # %% ../nbs/13d_comparison.ipynb #cell-21
 METHODS = {
     "standout": lambda lam: Standout(lam, 1.0), "variational-dropout": VariationalDropout,
     "variational-dropout-approximation": VariationalDropoutApprox, "hard-concrete": HardConcreteL0,
-    "biased-bernoulli": BiasedBernoulli,
+    "biased-bernoulli": BiasedBernoulli, "magnitude-pruning": lambda lam: MagnitudePruning(1),
 }  # fmt: skip
+_ALIASES = {"variationaldropoutapprox": "variational-dropout-approximation", "hardconcretel0": "hard-concrete"}
+
+
+def _method(text):
+    """What makes the penalty of a method, by its name in any spelling ("hard concrete", "HardConcrete"), or None."""
+    plain = lambda name: re.sub("[^a-z0-9]", "", name.lower())
+    names = {plain(name): make for name, make in METHODS.items()}
+    return names.get(plain(_ALIASES.get(plain(text), text)))
 
 # %% ../nbs/13d_comparison.ipynb #cell-22
 @dataclass(frozen=True)
@@ -239,24 +287,32 @@ class Comparison:
         return plot_comparison(self, axes)
 
 # %% ../nbs/13d_comparison.ipynb #cell-23
+def _read(rule, lam):
+    """What a rule stands for, a Rule, a Penalty, a MaskFamily or a function, and its name; what is no rule raises."""
+    if isinstance(rule, str) and "=" in rule:
+        return parse_rule(rule, lam), rule
+    if isinstance(rule, str):
+        make = _method(rule)
+        if make is None:
+            known = f"a formula like 'alpha = (w**2+1)/(w**2+2)' or one of {', '.join(METHODS)}"
+            raise ValueError(f"rule must be {known}; got {rule!r}")
+        return make(lam), rule
+    if not (isinstance(require_object("rule", rule), Penalty | MaskFamily) or callable(rule)):
+        raise TypeError(f"rule must be a formula, a method's name, a function, a MaskFamily or a Penalty, got {rule!r}")
+    return rule, getattr(rule, "__name__", repr(rule))
+
+
 def _penalty_of(rule, lam, kind):
-    """The penalty of whatever kind of rule was given, and a name for it."""
-    if not isinstance(rule, str):
-        return _from_update(rule, lam, kind), getattr(rule, "__name__", repr(rule))
-    if rule in METHODS:
-        return METHODS[rule](lam), rule
-    if "=" not in rule:
-        raise ValueError(
-            f"rule must be a formula like 'alpha = (w**2+1)/(w**2+2)' or one of {', '.join(METHODS)}; got {rule!r}"
-        )
-    parsed = parse_rule(rule, lam)
-    if parsed.kind == "alpha" and parsed.expression == 1:
+    """The penalty of what was read."""
+    if not isinstance(rule, Rule):
+        return _from_update(rule, lam, kind)
+    if rule.kind == "alpha" and rule.expression == 1:
         raise ValueError("alpha is 1 everywhere: nothing is dropped, and nothing is penalised")
-    if parsed.kind == "f":
-        return penalty_from_dual(parsed.function), rule
-    if parsed.kind == "omega":
-        return _from_update(_eta_of_omega(parsed), lam, "eta"), rule
-    return _from_update(parsed.function, lam, parsed.kind), rule
+    if rule.kind == "f":
+        return penalty_from_dual(rule.function)
+    if rule.kind == "omega":
+        return _from_update(_eta_of_omega(rule), lam, "eta")
+    return _from_update(rule.function, lam, rule.kind)
 
 
 def _from_update(rule, lam, kind):
@@ -292,16 +348,16 @@ def compare(
     Raises ValueError for text that is no rule, TypeError for an object that is none; an invalid rule is reported.
     """
     require_number("lam", lam, 0)
-    require_number("upper", upper, 0)
-    if isinstance(rule, str) and rule not in METHODS:
-        if "=" in rule:
-            parse_rule(rule, lam)  # text that cannot be read raises; a readable rule that is invalid is reported below
+    require_number("upper", upper, 1e-100, 1e100)
+    if kind not in ("alpha", "eta"):
+        raise ValueError(f"kind must be 'alpha' or 'eta', got {kind!r}")
+    given, name = _read(rule, lam)
     try:
-        penalty, name = _penalty_of(rule, lam, kind)
+        penalty = _penalty_of(given, lam, kind)
     except ValueError as error:
-        if isinstance(rule, str) and "=" not in rule:
-            raise
-        return Comparison(str(rule), lam, False, (str(error),), None, (), {})
+        return Comparison(name, lam, False, (str(error),), None, (), {})
+    if not penalty.separable:
+        return Comparison(name, lam, True, (f"{penalty!r} couples the weights: no curve",), penalty, (), {})
     nearest = tuple(nearest_classical(penalty, upper))
     return Comparison(name, lam, True, _reasons(penalty, lam), penalty, nearest, _table(penalty, lam, upper))
 
@@ -320,18 +376,40 @@ def _table(penalty, lam, upper):
 def _reasons(penalty, lam):
     """What kind of penalty it is, in sentences."""
     if np.isneginf(penalty(0.0)):
-        return (
-            "alpha does not decrease with |w|, so the penalty is concave in w**2",
-            "is -inf at 0: every prox and every objective wants w = 0",
-        )
-    far = penalty(np.array([1e3, 1e6]) * max(lam**0.5, 1.0))
-    yield_zeros = (
-        "gives exact zeros (slope at 0 is positive)" if penalty.sparse else "gives no exact zeros (slope at 0 vanishes)"
-    )
-    growth = "is bounded: large weights are not shrunk" if far[1] - far[0] <= 1e-2 * far[1] else "grows without bound"
+        start = "is -inf at 0: every prox and every objective wants w = 0"
+    elif penalty.sparse:
+        start = "gives exact zeros (slope at 0 is positive)"
+    else:
+        start = "gives no exact zeros (slope at 0 vanishes)"
     jumps = [place for place in getattr(penalty, "weights_where_eta_jumps", []) if place > 1e-9 * lam**0.5][:5]
     jump = (f"eta_hat jumps at |w| = {', '.join(f'{place:.6g}' for place in jumps)}",) if jumps else ()
-    return ("alpha does not decrease with |w|, so the penalty is concave in w**2", yield_zeros, growth, *jump)
+    concave = "alpha does not decrease with |w|, so the penalty is concave in w**2"
+    return (concave, start, _growth(penalty, lam), *jump)
+
+
+def _growth(penalty, lam):
+    """Whether the penalty is bounded, from the decay of w Omega'(w) = dOmega / dt against 1/t, t = log w."""
+    w, flow = _far(penalty, lam)
+    limit = f"|w| = {w[-1]:.0e}".replace("e+0", "e").replace("e+", "e") if len(w) else "any weight"
+    if len(w) and flow[-1] <= 1e-290:
+        return f"is bounded: large weights are not shrunk (judged up to {limit})"
+    t = np.log(np.e + w[-21:])
+    decay = -np.diff(np.log(flow[-21:])) / np.diff(np.log(t))
+    if len(decay) < 5 or decay.min() <= 1.5 and decay.max() >= 0.7:
+        return f"is bounded or grows very slowly: not settled up to {limit}"
+    if decay.min() > 1.5:
+        return f"is bounded: large weights are not shrunk (judged up to {limit})"
+    return f"grows without bound (judged up to {limit})"
+
+
+def _far(penalty, lam):
+    """Weights as far as their eta_hat can be trusted, and w Omega'(w) there."""
+    w = max(lam**0.5, 1.0) * np.logspace(-5, 15, 401)
+    ratio = penalty.eta_hat(w) / lam
+    infinite = np.flatnonzero(np.isinf(ratio))
+    if isinstance(penalty, UpdatePenalty) and len(infinite) and ratio[max(infinite[0] - 1, 0)] >= 1e12:
+        w = w[: np.argmax(ratio >= 1e12)]
+    return w, w * penalty.grad(w)
 
 # %% ../nbs/13d_comparison.ipynb #cell-25
 def plot_comparison(
@@ -341,20 +419,31 @@ def plot_comparison(
     """Penalty with its nearest relative, probability of keeping, dual, prox. Raises ValueError for an invalid rule."""
     import matplotlib.pyplot as plt
 
-    if not comparison.valid:
+    if not comparison.table:
         raise ValueError(f"rule has no penalty to draw: {comparison.reasons[0]}")
     axes = plt.subplots(1, 4, figsize=(10, 2.6), layout="constrained")[1] if axes is None else axes
     penalty, match, w = comparison.penalty, comparison.nearest[0], comparison.table["w"][-1] * np.linspace(0, 1, 300)
     eta = penalty.eta_hat(w)
     finite = np.isfinite(eta)
     axes[0].plot(w, penalty(w), label="penalty")
-    axes[0].plot(w, match.scale * match.penalty(w), "--", label=f"{match.scale:.3g} × {match.name}")
+    shift, note = _constant(penalty, match, w[-1])
+    axes[0].plot(w, match.scale * match.penalty(w) + shift, "--", label=f"{match.scale:.3g} × {match.name}{note}")
     axes[0].legend(fontsize=7)
     axes[1].plot(w, np.where(finite, eta, 1) / np.where(finite, eta + comparison.lam, 1))
     axes[2].plot(eta[finite], penalty.dual(eta[finite]))
     axes[3].plot(w, penalty.prox(w, comparison.lam))
     axes[3].plot(w, w, ":", color="gray")
+    positive = eta[finite & (eta > 0)]
+    if len(positive) and positive.max() > 1e3 * positive.min():
+        axes[2].set_xscale("log")
     names = (r"$\Omega(w)$", r"$\hat\alpha(w)$", r"$f(\eta)$", r"prox at step $\lambda$")
     for ax, name, label in zip(axes, names, ("$|w|$", "$|w|$", r"$\eta$", "$v$"), strict=True):
         ax.set(title=name, xlabel=label)
     return axes
+
+
+def _constant(penalty, match, upper):
+    """What to add to the match of a penalty that is -inf at 0, and how the legend says so."""
+    if not np.isneginf(penalty(0.0)):
+        return 0.0, ""
+    return float(penalty(upper) - match.scale * match.penalty(upper)), f" + const\n(equal at $|w|$ = {upper:g})"
