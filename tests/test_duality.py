@@ -203,7 +203,14 @@ def test_float32_and_scalars():
 @pytest.mark.parametrize(
     "call, kind, word",
     [
-        (lambda: penalty_from_dual(lambda e: np.log(e) + 0 / e), ValueError, "f is not bounded below"),
+        (lambda: penalty_from_dual(lambda e: np.log(e) - 0.1 / e), ValueError, "f is not bounded below"),
+        (lambda: penalty_from_dual(lambda e: -np.sqrt(e)), ValueError, "f is not bounded below"),
+        (lambda: penalty_from_dual(lambda e: -1 / e**2), ValueError, "f is not bounded below"),
+        (lambda: penalty_from_update(np.ones_like), ValueError, "eta_hat is infinite (alpha_hat is 1) for all"),
+        (lambda: penalty_from_update(lambda w: 1), ValueError, "eta_hat is infinite (alpha_hat is 1) for all"),
+        (lambda: penalty_from_update(lambda w: np.where(w < 1, 1.5, 0.4)), ValueError, "alpha_hat must lie in"),
+        (lambda: penalty_from_update(lambda w: np.exp(-w)), ValueError, "alpha_hat decreases for |w| from 1e-18"),
+        (lambda: penalty_from_update(lambda w: np.sqrt(1 - w)), ValueError, "alpha_hat is NaN for |w| from 1.0"),
         (lambda: penalty_from_dual(lambda e: -1 / e), ValueError, "f is not bounded below"),
         (lambda: penalty_from_dual(lambda e: np.full_like(e, np.inf)), ValueError, "f is infinite"),
         (lambda: penalty_from_dual(lambda e: e * 1j), TypeError, "f must return"),
@@ -252,3 +259,153 @@ def test_a_parabola_has_an_indicator_dual(scale):
     dual = dual_from_penalty(lambda w: w**2 / (2 * scale))
     inside = scale * np.array([1e-6, 0.5, 0.999999, 1.0])
     assert np.abs(dual(inside)).max() < 1e-12 and np.isinf(dual(scale * np.array([1.00001, 2.0, 1e9]))).all()
+
+
+SATURATING = (lambda e: e / (1 + e), lambda e: 1 / (1 + e) ** 2)
+CONSTANTS = {  # f with a constant, without it, f'
+    "1 + eta": (lambda e: 1 + e, lambda e: e, np.ones_like),
+    "exp": (np.exp, np.expm1, np.exp),
+    "1 - 1 / (1 + eta)": (lambda e: 1 - 1 / (1 + e), *SATURATING),
+    "5 - 1 / (1 + eta)": (lambda e: 5 - 1 / (1 + e), *SATURATING),
+    "1e3 + sqrt": (lambda e: 1e3 + np.sqrt(e), np.sqrt, lambda e: 0.5 / np.sqrt(e)),
+    "log(2 + eta)": (lambda e: np.log(2 + e), lambda e: np.log1p(e / 2), lambda e: 1 / (2 + e)),
+    "1e6 + eta": (lambda e: 1e6 + e, lambda e: e, np.ones_like),
+    "cosh": (np.cosh, lambda e: 2 * np.sinh(e / 2) ** 2, np.sinh),
+    "1 + eta**1.7": (lambda e: 1 + e**1.7, lambda e: e**1.7, lambda e: 1.7 * e**0.7),
+    "3 + eta**0.1": (lambda e: 3 + e**0.1, lambda e: e**0.1, lambda e: 0.1 * e**-0.9),
+    "two slopes": (lambda e: 7 + np.minimum(e, 0.5 + e / 4), lambda e: np.minimum(e, 0.5 + e / 4), None),
+}
+
+
+@pytest.mark.parametrize("with_slope", [False, True])
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_a_constant_leaves_seven_digits(name, with_slope):
+    """The same dual with and without its constant: values 2e-7, gradients 2e-7, no jump and no zero more or less."""
+    f, free, derivative = CONSTANTS[name]
+    given = derivative if with_slope else None
+    penalty, exact = penalty_from_dual(f, given), penalty_from_dual(free, derivative)
+    w = np.concatenate([np.logspace(-25, -1, 200), np.linspace(0.01, 0.95, 30)])
+    assert np.abs(penalty(w) / exact(w) - 1).max() < 2e-7
+    error = np.abs(penalty.grad(w) - exact.grad(w)) / np.maximum(exact.grad(w), exact(w) / w)
+    assert error.max() < (1e-12 if given else 2e-7)
+    assert np.abs((penalty.hess(w) - exact.hess(w)) * w**2 / exact(w)).max() < 2e-5
+    eta = np.logspace(-20, 1, 60)
+    assert np.abs(penalty.dual(eta) / exact.dual(eta) - 1).max() < 3e-7
+    assert penalty.sparse == exact.sparse and penalty.convex == exact.convex
+    assert np.allclose(penalty.weights_where_eta_jumps, exact.weights_where_eta_jumps, rtol=1e-9, atol=0)
+    v = np.linspace(-2, 2, 101)
+    for step in (0.3, np.linspace(0.2, 0.4, 101)):
+        assert np.abs(penalty.prox(v, step) - exact.prox(v, step)).max() < 1e-7
+        assert np.array_equal(penalty.prox(v, step) == 0, exact.prox(v, step) == 0)
+
+
+def test_a_staircase_above_its_constant():
+    """Points beside grid samples, dips by a rounding error, hess(0), NaN at infinity."""
+    penalty = penalty_from_dual(lambda e: 1 + e)
+    w = 10 ** np.linspace(-32, 32, 4801)[1830:2000] * (1 + 1e-5)
+    assert np.abs(penalty.grad(w) - 1).max() < 2e-7, "a neighbouring sample would be off by 1e-5"
+    dips = penalty_from_dual(lambda e: 1 + e - 4 * np.finfo(float).eps * ((e > 1e-16) & (e < 4e-16)))
+    assert dips.sparse and dips.eta_hat(0.0) == 0 and dips.offset == 0.5 and dips.prox(0.9, 1.0) == 0
+    assert np.abs(dips(w) / w - 1).max() < 1e-7 and (dips.dual(np.logspace(-16, -12, 50)) >= 0).all()
+    assert abs(penalty.hess(0.0)) < 1e-3 and abs(penalty_from_dual(lambda e: 1 + np.log1p(e)).hess(0.0) + 0.5) < 1e-3
+    with pytest.raises(ValueError, match="f is not bounded below"):
+        penalty_from_dual(lambda e: -np.sqrt(e) + 0 * e)
+
+
+def test_digits_that_the_next_term_costs():
+    """1 + eta**2 + eta**3 is no power near 1e-4, where its digits begin: four digits below."""
+    penalty, exact = penalty_from_dual(lambda e: 1 + e**2 + e**3), penalty_from_dual(lambda e: e**2 + e**3)
+    w = np.logspace(-25, 0, 200)
+    assert 1e-5 < np.abs(penalty(w) / exact(w) - 1).max() < 2e-4 and not penalty.sparse and penalty.convex
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1.0, 1e5])
+def test_a_plateau_is_not_a_lost_digit(scale):
+    """Zero up to a kink and rounding below a constant look alike from afar."""
+    for f in (lambda e: np.maximum(e - 0.5, 0), lambda e: np.where(e > 0.5, np.sqrt(np.maximum(e, 0.5) - 0.5), 0)):
+        penalty = penalty_from_dual(lambda e, f=f: scale * f(e))
+        assert abs(penalty.eta_hat(0.0) - 0.5) < 1e-6 and abs(penalty.hess(0.0) - 2) < 1e-5 and not penalty.sparse
+
+
+@pytest.mark.parametrize("slope", [0.1, 1 / 3, 1.0, 7.0])
+@pytest.mark.parametrize("make", [
+    lambda s: penalty_from_dual(lambda e: s * s * e),
+    lambda s: penalty_from_dual(lambda e: 3 + s * s * e),
+    lambda s: penalty_from_update(eta_hat=lambda w: w / s),
+])  # fmt: skip
+def test_a_weight_at_the_threshold_is_an_exact_zero(make, slope):
+    """The penalty slope * |w| at v = slope * step."""
+    penalty, step = make(slope), np.array([1e-3, 0.1, 0.3, 1 / 3, 0.7, 1.0, 3.3, 1e3])
+    assert (penalty.prox(slope * step, step) == 0).all()
+    assert all(penalty.prox(slope * one, one) == 0 for one in step)
+    above = penalty.prox(slope * step * (1 + 1e-6), step)
+    assert np.abs(above / (slope * step * 1e-6) - 1).max() < 0.1
+
+
+EDGES = 10 ** np.linspace(-18, 18, 1334)
+
+
+@pytest.mark.parametrize("place", [1.0, 2.0, 1e-3, 10.0, 0.5, *EDGES[[40, 600, 666, 667, 700, 1332]]])
+@pytest.mark.parametrize("rule", [
+    lambda w, place: np.where(w < place, w, 2 * w),
+    lambda w, place: np.where(w <= place, w, 2 * w),
+    lambda w, place: np.where(w < place, w, np.inf),
+])  # fmt: skip
+def test_jumps_at_edges_of_panels(rule, place):
+    """A jump is listed once, to the last bit, wherever it falls on the table's panels."""
+    (jump,) = penalty_from_update(eta_hat=lambda w: rule(w, place)).weights_where_eta_jumps
+    assert abs(jump / place - 1) < 1e-15
+
+
+def test_no_jump_where_the_penalty_is_zero():
+    assert penalty_from_update(eta_hat=lambda w: 1 + w**2, origin=EDGES[667]).weights_where_eta_jumps == []
+
+
+def test_jumps_at_the_ends_of_the_table():
+    last = penalty_from_update(eta_hat=lambda w: np.where(w < 1e18, w, 2 * w))
+    assert last.weights_where_eta_jumps == [1e18]
+    for place in (1e-18, 1e18):
+        for rule in (lambda w, p=place: np.where(w < p, w, 2 * w), lambda w, p=place: np.where(w <= p, w, 2 * w)):
+            penalty = penalty_from_update(eta_hat=rule)
+            assert len(penalty.weights_where_eta_jumps) <= 1 and abs(penalty(1.0) / (1 - (place < 1) / 2) - 1) < 1e-12
+
+
+RULES = {  # alpha_hat as a careless user writes it, eta_hat for lam = 1 without cancellation, digits
+    "1 - 1 / (1 + w)": (lambda w: 1 - 1 / (1 + w), lambda w: w, 1e-7),
+    "1 - exp(-w)": (lambda w: 1 - np.exp(-w), np.expm1, 1e-7),
+    "w / (w + 0.01)": (lambda w: w / (w + 0.01), lambda w: 100 * w, 1e-7),
+    "(1 + w^2) / (2 + w^2)": (lambda w: (1 + w**2) / (2 + w**2), lambda w: 1 + w**2, 1e-7),
+    "sqrt(w) / (1 + sqrt(w))": (lambda w: np.sqrt(w) / (1 + np.sqrt(w)), np.sqrt, 1e-7),
+    "overflow": (lambda w: np.exp(w) / (1 + np.exp(w)), np.exp, 1e-7),
+    "overflow of a power": (lambda w: (1 + w**50) / (2 + w**50), lambda w: 1 + w**50, 1e-7),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_careless_rules(name):
+    """Overflow and cancellation of alpha or 1 - alpha do not change the verdict, and leave seven digits of Omega."""
+    alpha_hat, eta_hat, bound = RULES[name]
+    penalty, exact = penalty_from_update(alpha_hat), penalty_from_update(eta_hat=eta_hat)
+    w = np.logspace(-20, 25, 200)
+    assert np.abs(penalty(w) / exact(w) - 1).max() < bound
+    assert np.isfinite(penalty.grad(w)).all() and penalty.sparse == exact.sparse
+    error = np.abs(penalty.grad(w) - exact.grad(w)) / np.maximum(exact.grad(w), exact(w) / w)
+    assert error.max() < bound and penalty.weights_where_eta_jumps == []
+    assert check_subquadratic(alpha_hat=alpha_hat, w_min=1e-18, w_max=1e18)
+
+
+def test_a_dual_that_falls_to_minus_infinity():
+    """log eta is the dual of log|w| + 1/2, and -1/sqrt(eta) of -1/(8 w**2): a pole at 0, finite elsewhere."""
+    w = np.logspace(-25, 25, 101)
+    penalty, twin = penalty_from_dual(np.log), LogSum(0.0)
+    assert np.abs(penalty(w) - twin(w) - 0.5).max() < 3e-14 and penalty(0.0) == -np.inf and penalty.offset == 0
+    assert np.abs(penalty.grad(w) * w - 1).max() < 1e-11 and np.abs(penalty.hess(w) * w**2 + 1).max() < 1e-8
+    assert penalty.sparse and not penalty.convex and penalty.hess(0.0) == -np.inf and penalty.grad(0.0) == 0
+    v, step = np.array([-3.0, 0.0, 1e-9, 7.0]), np.array([0.1, 1.0, 2.0, 0.0])
+    assert penalty.prox(v, step).tolist() == twin.prox(v, step).tolist() == [0, 0, 0, 7]
+    assert np.abs(penalty.dual(w) - np.log(w)).max() < 1e-12 and penalty.dual([0, np.inf]).tolist() == [-np.inf, np.inf]
+    known = penalty_from_dual(np.log, lambda e: 1 / e)
+    assert np.abs(known.eta_hat(w) / w**2 - 1).max() < 1e-14
+    root = penalty_from_dual(lambda e: -1 / np.sqrt(e))
+    w = np.logspace(-12, 7, 80)
+    assert np.abs(root(w) * 8 * w**2 + 1).max() < 1e-12
