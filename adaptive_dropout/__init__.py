@@ -21,6 +21,13 @@ _names = {
     "comparison": "compare nearest_classical",
     "majorise": "irls adaptive_prox adaptive_tikhonov iterative_hard_thresholding proximal_gradient",
     "reweighted": "dropout_sgd noise_floor",
+    "dropblock": "dropblock_regularizer dropblock_objective retain_probability base_retain_probability",
+    "block_masks": "dropblock_moments seed_rate mask_moments",
+    "dropconnect": "dropconnect_regularizer",
+    "structured_sgd": "dropblock_sgd masked_sgd",
+    "ksupport": "ksupport_norm_squared prox_ksupport spectral_ksupport_norm_squared prox_spectral_ksupport KSupport",
+    "global_minimum": "dropblock_global_minimum",
+    "balanced_factors": "optimal_factors is_balanced alternating_minimization",
 }
 # Modules used with their name in front: `adaptive_dropout.noise.Bernoulli`.
 _modules = ("noise", "checks")

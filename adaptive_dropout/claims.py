@@ -52,6 +52,8 @@ class Problem:
 
     X: np.ndarray  # design matrix, shape (n, p), columns with mean 0 and mean square 1
     y: np.ndarray  # centred targets, shape (n,)
+    pixels: np.ndarray  # the columns of X as they were, shape (n, p)
+    labels: np.ndarray  # the digits 0 to 9, shape (n,)
     source: str  # where the data came from, with what was dropped
     quick: bool = False  # smaller samples
     out: Path | None = None  # folder for figures; None draws nothing
@@ -74,7 +76,8 @@ def load_problem(
     dropped = pixels.shape[1] - design.X.shape[1]
     columns = f"{design.X.shape[1]} of {pixels.shape[1]} columns ({dropped} constant ones dropped)"
     source = f"{images.source}, {len(odd)} images, {columns}"
-    return Problem(design.X, odd - odd.mean(), source, quick, None if out is None else Path(out))
+    folder = None if out is None else Path(out)
+    return Problem(design.X, odd - odd.mean(), pixels[:, design.kept], images.train_labels[rows], source, quick, folder)
 
 # %% ../nbs/79a_claims.ipynb #cell-13
 @dataclass(frozen=True)

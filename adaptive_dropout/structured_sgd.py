@@ -143,6 +143,11 @@ class _Plan:
         masks = self.mask.sample(self.chunk, rng)
         return columns, masks, rng.bit_generator.state
 
+    def require_finite(self, U, V, t):
+        """Refuse weights that have overflowed."""
+        if not (np.isfinite(U).all() and np.isfinite(V).all()):
+            raise FloatingPointError(f"step_size {self.step_size:g} is too large: infinite weights before step {t}")
+
     def objectives(self, U, V, z):
         """Squared loss over all samples under the mask z, and its expectation."""
         factor, target, rest = self.reduced
@@ -163,6 +168,7 @@ def _advance(plan, run, stop):
         for t in range(run.step, stop):
             i = t % plan.chunk
             if plan.wanted(t) and t > last:
+                plan.require_finite(U, V, t)
                 history.append((t, *plan.objectives(U, V, masks[i])))
             eta = plan.step_size / (1 + t / plan.decay_steps)
             x, y = rows_x[columns[i]].T, rows_y[columns[i]].T
@@ -171,8 +177,7 @@ def _advance(plan, run, stop):
                 sums[0] += U
                 sums[1] += V
                 averaged += 1
-    if not (np.isfinite(U).all() and np.isfinite(V).all()):
-        raise FloatingPointError(f"step_size {plan.step_size:g} is too large: infinite weights before step {stop}")
+    plan.require_finite(U, V, stop)
     state = after if stop % plan.chunk == 0 else run.rng_state
     run = replace(run, U=U, V=V, step=stop, U_sum=sums[0], V_sum=sums[1], averaged=averaged, rng_state=state)
     return _with_history(run, history)

@@ -432,3 +432,11 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     with pytest.raises(OSError, match="no space"):
         new.save(path)
     assert SGDRun.load(path).step == 3 and [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("record", [0, 1])
+def test_a_step_that_diverges_is_named(record):
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(4, 20)), rng.normal(size=(3, 20))
+    with pytest.raises(FloatingPointError, match="step_size 100 is too large"):
+        dropblock_sgd(Y, X, 1, 0.5, 4, 500, 100.0, rng, record=record)
