@@ -233,6 +233,8 @@ def _start(plan, init, rng):
 
 def _continued(plan, run):
     """The run to be continued, if its settings are those of the plan."""
+    if not isinstance(run, SGDRun):
+        raise TypeError(f"resume must be an SGDRun (SGDRun.load reads one from a file), got {run!r}")
     now = json.loads(json.dumps(plan.settings()))
     then = json.loads(json.dumps(run.settings))
     changed = [f"{name} was {then.get(name)!r}, is {now[name]!r}" for name in now if now[name] != then.get(name)]
@@ -252,12 +254,12 @@ def _final_record(plan, run):
 def masked_sgd(
     Y,  # targets, shape (a, N)
     X,  # inputs, shape (b, N)
-    mask,  # law of the masks: shape, sample(size, rng) with mean one, regularizer(U, V, X)
+    mask,  # law of the masks: shape, sample(size, rng) with mean one, regularizer(U, V, X); its repr names it on resume
     steps: int,  # total number of steps, those of a resumed run included
     step_size: float,  # eta; the direction is half the gradient, as printed
     rng=None,  # numpy.random.Generator for initial weights, masks and samples; not needed with resume
     *,
-    init=None,  # initial (U, V); None draws standard normal ones
+    init=None,  # initial (U, V); None draws standard normal ones, and a resumed run has its own
     decay_steps: float = np.inf,  # t0 of eta / (1 + t / t0); inf keeps the step constant
     batch_size: int | None = 1,  # samples a step, drawn with replacement and summed; None takes all
     average_from: int | None = None,  # average the iterates from this step on
