@@ -21,13 +21,17 @@ _names = {
     "comparison": "compare nearest_classical",
     "majorise": "irls adaptive_prox adaptive_tikhonov iterative_hard_thresholding proximal_gradient",
     "reweighted": "dropout_sgd noise_floor",
-    "dropblock": "dropblock_regularizer dropblock_objective retain_probability base_retain_probability",
-    "block_masks": "dropblock_moments seed_rate mask_moments",
-    "dropconnect": "dropconnect_regularizer",
-    "structured_sgd": "dropblock_sgd masked_sgd",
+    "dropblock": "BlockMask dropblock_regularizer dropblock_objective retain_probability base_retain_probability",
+    "block_masks": "OverlappingMask dropblock_moments dropblock_mask_sample seed_rate mask_moments",
+    "dropconnect": "WeightMask dropconnect_regularizer dropconnect_objective",
+    "structured_sgd": "SGDRun dropblock_sgd masked_sgd",
     "ksupport": "ksupport_norm_squared prox_ksupport spectral_ksupport_norm_squared prox_spectral_ksupport KSupport",
-    "global_minimum": "dropblock_global_minimum",
-    "balanced_factors": "optimal_factors is_balanced alternating_minimization",
+    "global_minimum": "dropblock_global_minimum certificate",
+    "balanced_factors": "optimal_factors is_balanced balance_defect alternating_minimization",
+    "scale_mixtures": "marginal_prior SpikeAndSlab Laplace StudentT Horseshoe HorseshoePlus GeneralizedHyperbolic "
+    "NormalGamma NormalExponentialGamma TwoGaussians",
+    "marginal_map": "expanded_map jensen_gap",
+    "structured_priors": "StructuredPrior",
 }
 # Modules used with their name in front: `adaptive_dropout.noise.Bernoulli`.
 _modules = ("noise", "checks")

@@ -13,11 +13,23 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, hadamard
 
-from .dropblock import _require_blocks, _require_theta, base_retain_probability, block_energies
-from .global_minimum import GlobalMinimum, _finite_matrix, dropblock_global_minimum
+from adaptive_dropout.dropblock import (
+    _energies,
+    _require_blocks,
+    _require_theta,
+    base_retain_probability,
+    block_energies,
+)
+from .global_minimum import GlobalMinimum, _finite_matrix, _rounding, dropblock_global_minimum
 from .protocol import require_count, require_number
 
 # %% ../nbs/22a_balanced_factors.ipynb #cell-05
+def _scaled(name, matrix):
+    """A finite matrix divided by a power of two near its largest entry, in NumPy."""
+    matrix = _finite_matrix(name, matrix)
+    return np.ldexp(matrix, -np.frexp(np.abs(matrix).max())[1])
+
+
 def balance_defect(
     U,  # output weights, shape (a, d); NumPy or torch
     V,  # input weights, shape (b, d)
@@ -26,9 +38,9 @@ def balance_defect(
 ) -> float:  # from 0 (balanced) to 1 (an idle block)
     """(largest - smallest) / largest norm of the block outputs U_i V_i' X (Pal et al., 2020, Definition 3).
 
-    Raises TypeError or ValueError for shapes that do not match, an r that does not divide d, or NaN.
+    Raises TypeError or ValueError for shapes that do not match, an r that does not divide d, NaN or infinity.
     """
-    norms = np.sqrt([float(energy) for energy in block_energies(U, V, X, r)])
+    norms = np.sqrt(block_energies(_scaled("U", U), _scaled("V", V), _scaled("X", X), r))
     return float(np.ptp(norms) / norms.max()) if norms.max() > 0 else 0.0
 
 
@@ -95,7 +107,8 @@ class AlternatingResult:
     V: np.ndarray = field(repr=False)  # input weights, shape (b, d)
     values: np.ndarray = field(repr=False)  # objective after each iteration
     bound: float  # F* of Theorem 7: no network of any width has a smaller objective
-    converged: bool  # at the bound, or nothing gained any more
+    rounding: float  # an objective up to this size is zero but for rounding
+    converged: bool  # stationary: at the bound, or nothing gained any more
 
     @property
     def value(self) -> float:
@@ -109,8 +122,9 @@ class AlternatingResult:
 
     @property
     def gaps(self) -> np.ndarray:
-        """The same after each iteration."""
-        return (self.values - self.bound) / (self.bound or 1.0)
+        """The same after each iteration; 0 where the objective is zero but for rounding."""
+        excess = (self.values - self.bound) / (max(self.bound, self.rounding) or 1.0)
+        return np.where(self.values > self.rounding, excess, 0.0)
 
 
 def _solve(gram, right):
@@ -124,15 +138,15 @@ def _solve(gram, right):
     return np.linalg.lstsq(gram, right, rcond=len(gram) * np.finfo(float).eps)[0]
 
 
-def _iterations(left, m, U, mask, momentum):
+def _iterations(left, m, U, r, ratio, momentum):
     """U and H in the singular vectors of the target, and the objective there, after each full step."""
+
+    mask = 1 + ratio * np.kron(np.eye(U.shape[1] // r), np.ones((r, r)))
 
     def step(U, gram):
         H = _solve(mask * gram, U.T * m)
-        outer = H @ H.T
-        U = _solve(mask * outer, H * m).T
-        gram = U.T @ U
-        return U, H, gram, ((np.diag(m) - U @ H) ** 2).sum() + ((mask - 1) * outer * gram).sum()
+        U = _solve(mask * (H @ H.T), H * m).T
+        return U, H, U.T @ U, ((np.diag(m) - U @ H) ** 2).sum() + ratio * sum(_energies(U, H, r))
 
     U, H, gram, value = step(left.T @ U, U.T @ U)
     before, run = U, 0
@@ -155,10 +169,10 @@ def _recent_gain(values):
 def alternating_minimization(
     Y,  # targets, shape (a, N); NumPy or torch, computed in double precision
     X,  # inputs, shape (b, N), of any rank; None for X = I
-    r: int,  # block size, 1 to min(a, N)
+    r: int,  # block size, divides d
     theta: float,  # retain probability at width d, in (0, 1]
     d: int,  # number of hidden neurons, a multiple of r
-    start=None,  # first U, shape (a, d); default standard normal from the seed
+    start=None,  # first U, shape (a, d), no column of zeros; default standard normal from the seed
     seed: int = 0,  # seed of the default start
     tolerance: float = 1e-14,  # relative distance from the bound, or gain over the last half of the way, that is enough
     max_iterations: int = 2000,  # iterations of one V-step and one U-step
@@ -167,30 +181,33 @@ def alternating_minimization(
 ) -> AlternatingResult:  # weights, objective after each iteration, bound
     """Exact alternating minimisation of DropBlock's deterministic objective at one width (Pal et al., 2020, eq. 4, 5).
 
+    It ends where nothing is gained any more: from a generic start at a minimum, from a special one maybe at a saddle.
     Raises TypeError or ValueError for shapes that do not match, r, theta or d out of range, or NaN; warns if it stops
     early.
     """
     from tqdm.auto import tqdm
 
-    Y, blocks, theta = _finite_matrix("Y", Y), _require_blocks(r, d), _require_theta(theta)
+    Y, theta, _ = _finite_matrix("Y", Y), _require_theta(theta), _require_blocks(r, d)
     minimum = dropblock_global_minimum(Y, r, base_retain_probability(theta, r, d), X)
     U = np.random.default_rng(seed).normal(size=(len(Y), d)) if start is None else _finite_matrix("start", start)
     if U.shape != (len(Y), d):
         raise ValueError(f"start must have shape {(len(Y), d)}, got {U.shape}")
+    if not U.any(axis=0).all():
+        raise ValueError(f"start must have no column of zeros, got one at index {int(np.argmin(U.any(axis=0)))}")
     require_number("tolerance", tolerance, 0, 1, closed=True)
     max_iterations = require_count("max_iterations", max_iterations)
-    mask = 1 + (1 - theta) / theta * np.kron(np.eye(blocks), np.ones((r, r)))
-    values, converged = [], False
-    steps = _iterations(minimum.left, minimum.target_spectrum[: minimum.left.shape[1]], U, mask, momentum)
+    values, converged, rounding = [], False, _rounding(Y)
+    m = minimum.target_spectrum[: minimum.left.shape[1]]
+    steps = _iterations(minimum.left, m, U, r, (1 - theta) / theta, momentum)
     for _ in tqdm(range(max_iterations), disable=not progress, desc="alternating minimisation"):
         U, H, value = next(steps)
         values.append(value + minimum.residual)
-        at_bound = values[-1] <= minimum.value * (1 + tolerance)
+        at_bound = values[-1] <= max(minimum.value * (1 + tolerance), rounding)
         converged = at_bound or _recent_gain(values) <= tolerance * values[-1]
         if converged:
             break
     U, V = minimum.left @ U, minimum.weights @ H.T
-    result = AlternatingResult(U, V, np.array(values), minimum.value, bool(converged))
+    result = AlternatingResult(U, V, np.array(values), minimum.value, rounding, bool(converged))
     if not converged:
         message = f"not converged after {max_iterations} iterations: {result.gap:.2g} above the bound"
         warnings.warn(message, stacklevel=2)

@@ -29,6 +29,14 @@ def _finite_matrix(name, value):
     return array
 
 
+def _in_range(name, matrix, lowest=1e-100):
+    """The matrix, if the squares of its entries neither overflow nor all underflow."""
+    size = np.abs(matrix).max()
+    if size and not lowest <= size <= 1e100:
+        raise ValueError(f"{name} must have its largest entry in [{lowest:g}, 1e100] or be zero, got {size:.3g}: rescale")
+    return matrix
+
+
 def _samples(name, value, N):
     """A finite matrix with N columns."""
     array = _finite_matrix(name, value)
@@ -77,6 +85,11 @@ def _sizes(A, length):
     return np.pad(found, (0, max(0, length - found.size)))
 
 
+def _rounding(Y, residual=0.0):
+    """Sums of squares up to this size are zero but for the rounding of Y, in the coordinates of a row space or not."""
+    return float((4 * max(Y.shape) * np.finfo(float).eps) ** 2 * ((Y**2).sum() + residual))
+
+
 def _certificate(A, W, Y, r, theta_bar, residual=0.0):
     """Both sides for A and a direction W, all matrices in the row space's coordinates."""
     norm = ksupport_norm_squared(_sizes(A, r), r)
@@ -84,8 +97,7 @@ def _certificate(A, W, Y, r, theta_bar, residual=0.0):
     W = W / max(np.abs(W).max(initial=0.0), np.finfo(float).tiny)
     energy = (1 - theta_bar) * (W**2).sum() + theta_bar * (_sizes(W, r)[:r] ** 2).sum()
     bound = (1 - theta_bar) * (W * Y).sum() * ((W * Y).sum() / energy) if energy else 0.0
-    rounding = (4 * max(Y.shape) * np.finfo(float).eps) ** 2 * ((Y**2).sum() + residual)
-    return Certificate(value + residual, float(bound) + residual, float(rounding))
+    return Certificate(value + residual, float(bound) + residual, _rounding(Y, residual))
 
 
 def _coordinates(Y, space):
@@ -98,30 +110,32 @@ def _coordinates(Y, space):
 
 def _problem(Y, r, theta_bar, X):
     """The arguments after their checks, with the row space of X."""
-    Y, theta_bar = _finite_matrix("Y", Y), _require_theta(theta_bar, "theta_bar")
-    r = require_count("r", r, 1, min(Y.shape))
+    Y, theta_bar, r = _finite_matrix("Y", Y), _require_theta(theta_bar, "theta_bar"), require_count("r", r)
+    _in_range("Y", Y)
+    if theta_bar < 1e-50:
+        raise ValueError(f"theta_bar must be at least 1e-50, got {theta_bar!r}")
     return Y, r, theta_bar, None if X is None else row_space(_samples("X", X, Y.shape[1]))
 
 
 def certificate(
     A,  # output of a network, U @ V.T @ X, shape (a, N)
     Y,  # targets, shape (a, N)
-    r: int,  # block size, 1 to min(a, N)
+    r: int,  # block size, at least 1
     theta_bar: float,  # retain probability at width r, in (0, 1]
     X=None,  # inputs, shape (b, N); None for any output at all (X = I)
 ) -> Certificate:  # value, bound and gap
     """How far the output A is from optimal, at most (Pal et al., 2020, eq. 14; weak duality).
 
-    Raises ValueError or TypeError for shapes that do not match, an r or theta_bar out of range, NaN, or an A outside
-    of the row space of X.
+    A is projected onto the row space of X. Raises ValueError or TypeError for shapes that do not match, an r or
+    theta_bar out of range, NaN, or an A of which more than a thousandth is outside of the row space.
     """
     Y, r, theta_bar, space = _problem(Y, r, theta_bar, X)
-    A = _samples("A", A, Y.shape[1])
+    A = _in_range("A", _samples("A", A, Y.shape[1]), 0.0)
     if A.shape != Y.shape:
         raise ValueError(f"A must have the shape of Y, {Y.shape}, got {A.shape}")
     target, residual = _coordinates(Y, space)
-    A, outside = _coordinates(A, space)
-    if outside > 1e-18 * (A**2).sum():
+    energy, (A, outside) = (A**2).sum(), _coordinates(A, space)
+    if outside > 1e-6 * energy + _rounding(Y):
         raise ValueError(f"A must lie in the row space of X, got a part of squared norm {outside:.3g} outside of it")
     return _certificate(A, target - A, target, r, theta_bar, residual)
 
@@ -139,8 +153,8 @@ class GlobalMinimum:
     residual: float  # squared norm of Y outside of the row space of X, part of every objective
     r: int  # block size
     theta_bar: float  # retain probability at width r
-    target_spectrum: np.ndarray = field(repr=False)  # singular values of Y in the row space, shape (min(a, N),)
-    spectrum: np.ndarray = field(repr=False)  # singular values of A*, shape (min(a, N),)
+    target_spectrum: np.ndarray = field(repr=False)  # singular values of Y in the row space, shape (max(min(a, N), r),)
+    spectrum: np.ndarray = field(repr=False)  # singular values of A*, same shape
     left: np.ndarray = field(repr=False)  # left singular vectors of the n positive values of the target, shape (a, n)
     right: np.ndarray = field(repr=False)  # right singular vectors, in the row space of X, shape (N, n)
     weights: np.ndarray = field(repr=False)  # how to make them from X: X.T @ weights = right, shape (b, n)
@@ -197,19 +211,20 @@ def _spectrum(m, r, beta):
 
 def dropblock_global_minimum(
     Y,  # targets, shape (a, N); NumPy or torch, computed in double precision
-    r: int,  # block size, 1 to min(a, N)
+    r: int,  # block size, at least 1; above the rank the minimiser is theta_bar * Y
     theta_bar: float,  # retain probability at width r, in (0, 1]; base_retain_probability gives it for other widths
     X=None,  # inputs, shape (b, N), of any rank; None for a network that can produce any output (X = I)
 ) -> GlobalMinimum:  # the minimiser with its value, certificate and width
     """Global minimum of DropBlock's objective over factors of every width (Pal et al., 2020, Theorem 7, rho in 1..r).
 
-    Raises ValueError or TypeError for shapes that do not match, an r or theta_bar out of range, or NaN.
+    Raises ValueError or TypeError for shapes that do not match, an r or theta_bar out of range, NaN, or a Y whose
+    squares would overflow or underflow.
     """
     Y, r, theta_bar, space = _problem(Y, r, theta_bar, X)
     target, residual = _coordinates(Y, space)
     beta = (1 - theta_bar) / theta_bar
     left, sizes, right = np.linalg.svd(target, full_matrices=False)
-    m = np.pad(sizes, (0, min(Y.shape) - sizes.size))
+    m = np.pad(sizes, (0, max(r, min(Y.shape)) - sizes.size))
     m[m <= max(Y.shape) * np.finfo(float).eps * np.sqrt((m**2).sum() + residual)] = 0
     a, w, rho, lam = _spectrum(m, r, beta)
     A, W = ((left * values[: sizes.size]) @ right for values in (a, w))
@@ -279,6 +294,15 @@ def _rank_bound(m, r, k, beta):
     return float(lost + beta * ksupport_norm_squared(a, r))
 
 
+def _even_groups(p, room, k):
+    """Whether each share, in descending order put into the emptiest of room groups of k, leaves all sums at 1."""
+    sums, free = np.zeros(room), np.full(room, k)
+    for share in p if p.size <= room * k else ():
+        place = np.argmin(np.where(free > 0, sums, np.inf))
+        sums[place], free[place] = sums[place] + share, free[place] - 1
+    return bool((np.abs(sums - 1) <= 1e-12).all())
+
+
 def _breaks_weyl(p, room, k, slack=1e-12):
     """Whether diag(p) cannot be the mean of k projections of rank room, because of one eigenvalue."""
     n, s = p.size, np.arange(k + 1)
@@ -289,11 +313,13 @@ def _breaks_weyl(p, room, k, slack=1e-12):
 
 def _attainment(minimum, k):
     m, r, beta, p = minimum.target_spectrum, minimum.r, minimum.beta, minimum.shares
-    room, residual = r - minimum.rho + 1, minimum.residual
+    room, residual, n = r - minimum.rho + 1, minimum.residual, p.size
+    free = minimum.theta_bar == 1
+    if k * r >= minimum.lam if free else n <= max(k, room) or _even_groups(p, room, k):
+        return Attainment("yes", minimum.value, minimum.value)
+    slack = max(1e-12, 8 * m.size * np.finfo(float).eps * m[0] / minimum.level)
     best, lower, upper = (
         _rank_bound(m, r, m.size, beta), _rank_bound(m, r, k, beta), _group_bound(m, r, k, beta)
     )  # fmt: skip
-    if p.size <= k or upper <= best * (1 + 1e-13):
-        return Attainment("yes", minimum.value, minimum.value)
-    answer = "no" if _breaks_weyl(p, room, k) else "unknown"
+    answer = "no" if free or _breaks_weyl(p, room, k, slack) else "unknown"
     return Attainment(answer, max(lower, best) + residual, upper + residual)

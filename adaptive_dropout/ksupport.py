@@ -10,7 +10,7 @@ __all__ = ['ksupport_norm_squared', 'dual_ksupport_norm', 'ksupport_subgradient'
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf, sqrt
+from math import inf, nan, sqrt
 from numbers import Integral
 from operator import neg
 
@@ -123,6 +123,8 @@ def _half_gradient(a, r, xp):
 # %% ../nbs/21_ksupport.ipynb #cell-16
 def _search(piece, r, beta, total, positive, floor):
     """Sizes of the top and the middle piece, t, and two numbers with beta t = shift - back, back = 0 for small beta."""
+    if not total < inf:  # of a tensor
+        return 0, positive, nan, nan, nan
     if positive <= r:
         return positive, 0, 0.0, 0.0, 0.0
     low, high, t = floor / (1 + beta), total / r, total / (r + beta * positive)
@@ -142,20 +144,25 @@ def _search(piece, r, beta, total, positive, floor):
     if not middle or beta * middle <= r - top:
         return top, middle, t, beta * t, 0.0
     mean = subtotal / middle
-    return top, middle, t, mean, mean * ((r - top) / (r - top + beta * middle))
+    mean += piece(low, high, low, mean)[2] / middle
+    return top, middle, t, mean, mean * ((r - top) / (r - top + beta * middle)) - piece(low, high, low, mean)[2] / middle
 
 
 def _pieces(y, r, beta):
-    """_search for non-negative numbers in any order, by passes over those that may still be above beta t."""
+    """_search for non-negative numbers in any order, by passes over those that may still be above beta t.
+
+    piece returns two counts and the sum of the middle piece, less a centre.
+    """
     above, before = None, 0.0
 
-    def piece(start, end, low):
+    def piece(start, end, low, centre=0.0):
         nonlocal y, above, before
         if above is not None and before <= low and 2 * np.count_nonzero(above) < y.size:
             y = y.compress(above)
         above, beyond, before = y > beta * start, y >= (1 + beta) * end, start
         top = np.count_nonzero(beyond)
-        return top, np.count_nonzero(above) - top, float(np.dot(y, above ^ beyond))
+        total = (y.compress(above ^ beyond) - centre).sum() if centre else np.dot(y, above ^ beyond)
+        return top, np.count_nonzero(above) - top, float(total)
 
     positive, total, floor = np.count_nonzero(y), float(y.sum()), float(y.min())
     if not floor and positive > r:
@@ -166,10 +173,10 @@ def _pieces(y, r, beta):
 def _pieces_sorted(y, r, beta):
     """_search for a descending vector: counts by bisection, sums of slices."""
 
-    def piece(start, end, _):
+    def piece(start, end, _, centre=0.0):
         top = bisect_right(y, -(1 + beta) * end, key=neg)
         last = bisect_left(y, -beta * start, lo=top, key=neg)
-        return top, last - top, float(y[top:last].sum())
+        return top, last - top, float((y[top:last] - centre).sum())
 
     positive = bisect_left(y, 0.0, key=neg)
     floor = float(y[positive - 1]) if positive else 0.0
@@ -179,11 +186,11 @@ def _pieces_sorted(y, r, beta):
 def _pieces_rows(y, r, beta, xp):
     """_search for many vectors at once: y of shape (n, d), r and beta of shape (n, 1), results of shape (n, 1)."""
 
-    def piece(start, end):
+    def piece(start, end, centre=0.0):
         beyond = y >= (1 + beta) * end
         middle = (y > beta * start) & ~beyond
         counts = (xp.sum(xp.astype(mask, y.dtype), axis=-1, keepdims=True) for mask in (beyond, middle))
-        return *counts, xp.sum(y * middle, axis=-1, keepdims=True)
+        return *counts, xp.sum((y - centre) * middle, axis=-1, keepdims=True)
 
     total, positive = xp.sum(y, axis=-1, keepdims=True), xp.sum(xp.astype(y > 0, y.dtype), axis=-1, keepdims=True)
     floor = xp.min(xp.where(y > 0, y, xp.full_like(y, inf)), axis=-1, keepdims=True)
@@ -205,8 +212,11 @@ def _pieces_rows(y, r, beta, xp):
     top, middle, subtotal = piece(low, high)
     one, centred = xp.ones_like(t), beta * middle > r - top
     room = xp.where(middle > 0, r - top + beta * middle, one)
-    t, mean = xp.where(middle > 0, subtotal / room, high), subtotal / xp.where(middle > 0, middle, one)
-    back = xp.where(centred, mean * ((r - top) / room), xp.zeros_like(t))
+    t, size = xp.where(middle > 0, subtotal / room, high), xp.where(middle > 0, middle, one)
+    mean = subtotal / size
+    mean = mean + piece(low, high, mean)[2] / size
+    back = mean * ((r - top) / room) - piece(low, high, mean)[2] / size
+    back = xp.where(centred, back, xp.zeros_like(t))
     return top, middle, t, xp.where(centred, mean, beta * t), back
 
 
@@ -229,8 +239,7 @@ def _prox_one(v, r, beta, ordered):
         top, middle, _, shift, back = pieces = _pieces_sorted(v, r, beta)
         out = np.zeros_like(v)
         np.divide(v[:top], 1 + beta, out=out[:top])
-        np.subtract(v[top : top + middle], shift, out=out[top : top + middle])
-        out[top : top + middle] += back
+        out[top : top + middle] = _shrink(v[top : top + middle].copy(), beta, shift, back)
         return out, pieces
     size = np.abs(v)
     pieces = _pieces(size, r, beta)
@@ -324,6 +333,8 @@ def _strength(beta, v):
             raise ValueError(f"beta must be non-negative and finite, got {beta}")
     elif not is_torch_array(v):
         raise TypeError("beta is a tensor, but y is an array")
+    elif not bool(((beta >= 0) & (beta < inf)).all()):
+        raise ValueError(f"beta must be non-negative and finite, got {beta.detach().cpu().tolist()}")
     lengths = zip(reversed(beta.shape), reversed(v.shape[:-1]), strict=False)
     if beta.ndim >= v.ndim or any(size not in (1, length) for size, length in lengths):
         raise ValueError(f"beta must be one number for each vector, got shape {tuple(beta.shape)}")
@@ -348,7 +359,8 @@ def prox_ksupport(
 ):  # shape of y
     """Minimiser of ||y - a||**2 + beta * ksupport_norm_squared(a, r) (Pal et al., 2020, Theorem 7, rho in 1..r).
 
-    Raises TypeError or ValueError for an r outside 1..d, a negative beta, NaN, infinity, or wrong order.
+    Raises TypeError or ValueError for an r outside 1..d, a negative beta, NaN, infinity, or wrong order. In a tensor
+    y, NaN and infinity are not looked for: they make their whole vector NaN.
     """
     y, r, xp, finish, back = _finite_vectors(y, r, axis)
     beta = _strength(beta, y)

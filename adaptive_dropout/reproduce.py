@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from . import duality_claims, structured_claims  # noqa: F401 (they register their claims)
+from . import duality_claims, shrinkage_claims, structured_claims  # noqa: F401 (they register their claims)
 from .claims import CLAIMS, Row, load_problem
 
 # %% ../nbs/80_reproduce.ipynb #cell-05

@@ -235,6 +235,110 @@ def test_start_progress_and_kinds():
         arrays.value = 0.0
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_blocks_may_be_larger_than_the_rank(seed):
+    """Then the norm is Frobenius', all shares are 1, and the minimiser is theta_bar Y in the row space."""
+    rng = np.random.default_rng(100 + seed)
+    for a, N, r in ((1, 10, 2), (3, 2, 7), (2, 2, 3), (4, 6, 5)):
+        Y, X = rng.normal(size=(a, N)), rng.normal(size=(3, N))
+        for inputs, inside in ((None, Y), (X, Y @ np.linalg.pinv(X) @ X)):
+            minimum = dropblock_global_minimum(Y, r, 0.6, inputs)
+            exact = 0.4 * (inside**2).sum() + ((Y - inside) ** 2).sum()
+            assert np.allclose(minimum.matrix, 0.6 * inside, rtol=0, atol=1e-14) and abs(minimum.gap) < 1e-14
+            assert abs(minimum.value - exact) < 1e-13 and minimum.attained_at(r).answer == "yes"
+            U, V, d = optimal_factors(minimum)
+            full = inputs_or_identity(inputs, Y)
+            assert d == r == minimum.width and np.allclose(U @ V.T @ full, minimum.matrix, rtol=0, atol=1e-13)
+            assert abs(dropblock_objective(U, V, full, Y, r, 0.6) - exact) < 1e-12
+            assert abs(certificate(minimum.matrix, Y, r, 0.6, inputs).gap) < 1e-13
+            run = alternating_minimization(Y, inputs, r, retain_probability(0.6, r, 2 * r), 2 * r, seed=seed)
+            assert run.converged and abs(run.gap) < 1e-13
+
+
+@pytest.mark.parametrize(
+    "Y, r, theta_bar, d, answer",
+    [
+        (np.diag([1e8, 1, 1, 1]), 3, 0.8, 6, "no"),  # F* and the upper bound agree to 16 digits
+        (np.diag([1e6, 1, 1, 1]), 3, 0.8, 6, "no"),
+        (np.eye(3), 2, 1e-7, 4, "no"),
+        (np.eye(3), 2, 1e-4, 4, "no"),
+        (np.diag([1e8, 1, 1, 1]), 3, 0.8, 9, "yes"),
+        (np.eye(3), 2, 1.0, 4, "yes"),  # nothing is dropped: the rank decides
+        (np.eye(3), 2, 1.0, 2, "no"),
+        (np.diag([1e18, 1, 1, 1]), 3, 0.8, 6, "yes"),  # the ones are rounding of the SVD, and set to 0
+    ],
+)
+def test_attained_at_looks_at_shares_not_at_bounds(Y, r, theta_bar, d, answer):
+    assert dropblock_global_minimum(Y, r, theta_bar).attained_at(d).answer == answer
+
+
+def test_outputs_in_single_precision_and_of_ill_conditioned_inputs_are_certified():
+    rng = np.random.default_rng(11)
+    U, V, X, Y = (rng.normal(size=shape) for shape in ((5, 8), (6, 8), (6, 40), (5, 40)))
+    exact = certificate(U @ V.T @ X, Y, 2, 0.5, X)
+    single = certificate(U.astype(np.float32) @ V.T.astype(np.float32) @ X.astype(np.float32), Y, 2, 0.5, X)
+    assert abs(single.value / exact.value - 1) < 1e-5 and abs(single.bound / exact.bound - 1) < 1e-5
+    bad = np.linalg.qr(rng.normal(size=(6, 6)))[0] @ np.diag(np.logspace(0, -10, 6)) @ X
+    minimum = dropblock_global_minimum(Y, 2, 0.5, bad)
+    U, V, _ = optimal_factors(minimum)
+    proof = certificate(U @ (V.T @ bad), Y, 2, 0.5, bad)
+    assert proof.bound <= minimum.value * (1 + 1e-12) and proof.gap < 1e-6  # 1e-16 times the condition number
+    with pytest.raises(ValueError, match="A must lie in the row space"):
+        certificate(Y, Y, 2, 0.5, X)
+
+
+def test_large_beta_and_a_tie():
+    """Thirteen equal singular values, r = 3: A* = 0.1 r / (r + 13 beta) I, the norm is 13 times its trace share."""
+    for value in (0.1, 1.7, np.pi):
+        minimum = dropblock_global_minimum(value * np.eye(13), 3, 1e-15)
+        entry = value * 3 / (3 + 13 * minimum.beta)
+        assert np.allclose(minimum.spectrum, entry, rtol=1e-13, atol=0)
+        assert abs(minimum.norm_squared / ((13 * entry) ** 2 / 3) - 1) < 1e-12
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-60, 1e60, 1e99])
+def test_scales_do_not_matter_where_they_are_accepted(scale):
+    Y = np.random.default_rng(12).uniform(1, 10, (3, 4))
+    one, other = dropblock_global_minimum(Y, 2, 0.5), dropblock_global_minimum(Y * scale, 2, 0.5)
+    assert abs(other.value / scale / scale / one.value - 1) < 1e-13 and abs(other.gap) < 1e-13
+    for theta_bar in (1e-50, 1e-20):
+        far = dropblock_global_minimum(Y * scale, 2, theta_bar)
+        assert (far.spectrum[:2] > 0).all() and 0 < far.norm_squared < np.inf and abs(far.gap) < 1e-13
+
+
+def test_the_values_of_redundant_networks_never_fall_below_the_bound():
+    for n, r, k in ((6, 6, 3), (4, 2, 8), (3, 3, 6)):
+        for seed, theta_bar in product(range(3), (0.6678, 0.2)):
+            theta = retain_probability(theta_bar, r, r * k)
+            run = alternating_minimization(np.eye(n), None, r, theta, r * k, seed=seed)
+            assert run.converged and (run.gaps >= -1e-14).all()
+            assert abs(dropblock_objective(run.U, run.V, np.eye(n), np.eye(n), r, theta) / run.value - 1) < 1e-12
+
+
+def test_the_gap_where_the_bound_is_zero():
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(4, 30))
+        run = alternating_minimization(rng.normal(size=(3, 4)) @ X, X, 2, 1.0, 4)
+        assert run.converged and run.gap == 0 and run.value <= run.rounding
+
+
+@pytest.mark.parametrize("column", [slice(None), 1, slice(2, 4)])
+def test_a_start_with_idle_neurons_is_refused(column):
+    start = np.random.default_rng(13).normal(size=(3, 4))
+    start[:, column] = 0
+    with pytest.raises(ValueError, match="start must have no column of zeros"):
+        alternating_minimization(np.eye(3), None, 2, 0.5, 4, start=start)
+
+
+def test_balance_of_any_scale():
+    rng = np.random.default_rng(14)
+    U, V, X = (rng.normal(size=shape) for shape in ((3, 6), (4, 6), (4, 10)))
+    for scale in (1e-300, 1e-100, 1e100, 1e300):
+        assert abs(balance_defect(U * scale, V * scale, X, 2) / balance_defect(U, V, X, 2) - 1) < 1e-13
+        assert not is_balanced(U * scale, V * scale, torch.tensor(X * scale), 2)
+
+
 def test_row_space_of_every_rank():
     rng = np.random.default_rng(10)
     for rank, units in product(range(5), (1.0, 1e-150, 1e150)):
@@ -254,8 +358,11 @@ def test_figure_takes_axes():
 @pytest.mark.parametrize(
     "word, kind, arguments",
     [
-        ("r must lie in [1, 2]", ValueError, (np.ones((2, 3)), 3, 0.5)),
+        ("r must lie in", ValueError, (np.ones((2, 3)), 0, 0.5)),
         ("r must lie in", ValueError, (np.ones((2, 3)), -1, 0.5)),
+        ("Y must have its largest entry in", ValueError, (np.full((2, 3), 1e160), 1, 0.5)),
+        ("Y must have its largest entry in", ValueError, (np.full((2, 3), 1e-170), 1, 0.5)),
+        ("theta_bar must be at least 1e-50", ValueError, (np.ones((2, 3)), 1, 1e-308)),
         ("r must be an integer", TypeError, (np.ones((2, 3)), True, 0.5)),
         ("theta_bar must lie in", ValueError, (np.ones((2, 3)), 1, 1.01)),
         ("theta_bar must lie in", ValueError, (np.ones((2, 3)), 1, 0)),

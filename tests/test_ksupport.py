@@ -136,6 +136,42 @@ def test_neither_order_nor_company_nor_kind_matters():
     assert np.array_equal(prox_ksupport(torch.tensor(long), 300, [0.7, 0.2]), one_by_one)
 
 
+@pytest.mark.parametrize("number", [1.7, np.pi, 0.1, 1 / 3, 1e-200, 1.7e200])
+@pytest.mark.parametrize("beta", [1e3, 1e8, 1e12])
+def test_ties_keep_their_digits_at_large_beta(number, beta):
+    """y / (1 + n beta / r) for n equal entries, with others far below; the plain mean of the tie is not the tie."""
+    for n, r, others in ((1000, 1, 0), (999, 7, 0), (300, 2, 50), (7, 3, 5)):
+        y = np.append(np.full(n, number), np.full(others, number / 1e6))
+        exact = np.append(np.full(n, number / (1 + beta * n / r)), np.zeros(others))
+        ways = [prox_ksupport(y[::-1], r, beta)[::-1], prox_ksupport(y, r, beta, assume_sorted=True),
+                prox_ksupport(np.stack([y, y]), r, beta)[1], prox_ksupport(torch.tensor(y), r, beta).numpy(),
+                prox_ksupport(torch.tensor(np.stack([y, y])), r, beta)[0].numpy()]  # fmt: skip
+        for found in ways:
+            assert np.allclose(found, exact, rtol=2e-13, atol=0), (n, r, beta)
+
+
+@pytest.mark.parametrize("beta", [1e20, 1e100, 1e200, 1e300])
+@pytest.mark.parametrize("scale", [1e-300, 1e-276, 1e-100, 1.0, 1e276])
+def test_no_sign_changes_at_any_scale(scale, beta):
+    rng = np.random.default_rng(7)
+    for _ in range(20):
+        y = scale * rng.normal(size=8)
+        order = np.argsort(-np.abs(y))
+        for r in (1, 3, 8):
+            for given in (y, np.abs(y)[order]):
+                ways = [prox_ksupport(given, r, beta), prox_ksupport([given, given], r, beta)[0]]
+                ways += [prox_ksupport(given, r, beta, assume_sorted=True)] if (given >= 0).all() else []
+                for found in ways:
+                    assert (found * np.sign(given) >= 0).all() and (np.abs(found) <= np.abs(given)).all()
+
+
+def test_tensors_that_are_not_finite_spoil_their_own_vector_only():
+    y = torch.tensor([[np.inf, 1.0, 2.0], [1.0, -np.inf, 2.0], [np.nan, 1.0, 2.0], [3.0, 1.0, 2.0]])
+    for r in (1, 2, 3):
+        assert torch.isnan(prox_ksupport(y, r, 0.5)).tolist() == [[True] * 3] * 3 + [[False] * 3]
+        assert all(torch.isnan(prox_ksupport(row, r, 0.5)).all() for row in y[:3])
+
+
 def test_the_prox_is_firmly_nonexpansive():
     rng = np.random.default_rng(2)
     for _ in range(50):
@@ -235,6 +271,9 @@ BAD = {
     "beta infinite": (lambda: prox_ksupport(np.ones(3), 1, np.inf), ValueError, "beta"),
     "beta text": (lambda: prox_ksupport(np.ones(3), 1, "1"), ValueError, "beta"),
     "beta shape": (lambda: prox_ksupport(np.ones((2, 3)), 1, np.ones(3)), ValueError, "beta"),
+    "beta negative tensor": (lambda: prox_ksupport(torch.ones(3), 1, torch.tensor(-1.0)), ValueError, "beta"),
+    "beta NaN tensor": (lambda: prox_ksupport(torch.ones(2, 3), 1, torch.tensor([1, np.nan])), ValueError, "beta"),
+    "beta of matrices": (lambda: prox_spectral_ksupport(torch.eye(3), 1, torch.tensor(-1.0)), ValueError, "beta"),
     "beta tensor": (lambda: prox_ksupport(np.ones(3), 1, torch.tensor(1.0)), TypeError, "beta"),
     "NaN": (lambda: prox_ksupport([1.0, np.nan], 1, 1), ValueError, "y .*NaN"),
     "infinite": (lambda: prox_ksupport([1.0, -np.inf], 1, 1), ValueError, "y .*finite"),
