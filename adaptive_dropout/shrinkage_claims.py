@@ -25,7 +25,7 @@ from .posterior_precision import em_step
 from .scale_mixtures import Horseshoe, Laplace, StudentT, named_prior
 from .structured_priors import ard, automatic_depth, noise_form, prior_form
 
-# %% ../nbs/79d_shrinkage_claims.ipynb #cell-05
+# %% ../nbs/79d_shrinkage_claims.ipynb #cell-06
 def _ridge(problem, strength=0.1):
     """Weights of a ridge regression on all columns."""
     gram = problem.X.T @ problem.X / len(problem.y)
@@ -97,7 +97,7 @@ def _dropout_row(w, keep=0.3, sigma0=0.1):
     text = f"{type(prior).__name__}: slab off by {short(error, 1e-13)} at {len(w)} weights; mass {1 - keep:g} at 0"
     return Row("prior of dropout", "C eq. 12, Table 1", text, error, 1e-13)
 
-# %% ../nbs/79d_shrinkage_claims.ipynb #cell-08
+# %% ../nbs/79d_shrinkage_claims.ipynb #cell-09
 @claim("structured-priors", rows=2)
 def structured_prior_claims(
     problem: Problem,  # the regression problem
@@ -119,7 +119,7 @@ def _tie_row(problem, name, source, pattern, scramble=lambda mask: mask, inputs=
     text = f"all {len(masks)} masks, weights against activations: {short(error, 1e-12)} apart"
     return Row(name, source, text, error, 1e-12)
 
-# %% ../nbs/79d_shrinkage_claims.ipynb #cell-11
+# %% ../nbs/79d_shrinkage_claims.ipynb #cell-12
 @claim("noise-bound", rows=3)
 def noise_bound_claims(
     problem: Problem,  # the regression problem
@@ -169,7 +169,7 @@ def _infinite_bound(model, w):
     missed = 0.0 if found == -np.inf else 1.0
     return Row("half-Cauchy noise", "C eq. 11", f"objective {found}", missed, 0.0, "qualified: nothing to maximise")
 
-# %% ../nbs/79d_shrinkage_claims.ipynb #cell-15
+# %% ../nbs/79d_shrinkage_claims.ipynb #cell-16
 @claim("jensen-gap", rows=2)
 def jensen_gap_claims(
     problem: Problem,  # the regression problem
@@ -212,7 +212,7 @@ def _series_row(problem, variance=1e-3, terms=gap_terms):
     value = max(ours / (variance**1.5), abs(direct / truth - 1) / 1e-6)
     return Row("series of the gap", "C Proposition 4.1", text, float(value), 10.0, "corrected: second-order term")
 
-# %% ../nbs/79d_shrinkage_claims.ipynb #cell-18
+# %% ../nbs/79d_shrinkage_claims.ipynb #cell-19
 _bridges = (
     (Laplace(0.1), _rayleigh, 0.1),
     (StudentT(4.0, 0.1), _inverse_nakagami, 0.1),
