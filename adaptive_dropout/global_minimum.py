@@ -33,7 +33,7 @@ def _in_range(name, matrix, lowest=1e-100):
     """The matrix, if the squares of its entries neither overflow nor all underflow."""
     size = np.abs(matrix).max()
     if size and not lowest <= size <= 1e100:
-        raise ValueError(f"{name} must have its largest entry in [{lowest:g}, 1e100] or be zero, got {size:.3g}: rescale")
+        raise ValueError(f"{name} must have its largest entry in [{lowest:g}, 1e100] or be zero, got {size:.3g}")
     return matrix
 
 

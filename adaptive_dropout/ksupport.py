@@ -145,7 +145,8 @@ def _search(piece, r, beta, total, positive, floor):
         return top, middle, t, beta * t, 0.0
     mean = subtotal / middle
     mean += piece(low, high, low, mean)[2] / middle
-    return top, middle, t, mean, mean * ((r - top) / (r - top + beta * middle)) - piece(low, high, low, mean)[2] / middle
+    rest = piece(low, high, low, mean)[2] / middle
+    return top, middle, t, mean, mean * ((r - top) / (r - top + beta * middle)) - rest
 
 
 def _pieces(y, r, beta):

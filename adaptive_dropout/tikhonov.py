@@ -214,22 +214,28 @@ def characteristic_matrix(
 
 
 def generalized_regularizer(
-    U,  # weights after the mask, shape (a, d)
+    U,  # weights after the mask, shape (a, d); NumPy or torch
     G,  # masked layer, one column per sample, shape (d, N)
     mean,  # means of the mask entries, all non-zero, scalar or shape (d,)
     cov,  # their covariance matrix, shape (d, d)
-) -> float:  # sum over samples, without a factor 1/2
+):  # sum over samples, without a factor 1/2; a float, or a scalar tensor to differentiate
     """What a mask with any law adds to ||Y - U G||^2 when it acts as U diag(z / mean) G (Pal et al., 2020, Lemma 10).
 
-    Raises ValueError if a mean is zero, cov is not a covariance matrix, or shapes do not match.
+    Raises ValueError if a mean is zero, cov is not a covariance matrix, or shapes do not match, TypeError if only one
+    of U and G is a tensor.
     """
     characteristic = characteristic_matrix(mean, cov)
-    U, G = (np.asarray(real_array(name, value)[0]) for name, value in (("U", U), ("G", G)))
+    (U, xp, finish), (G, *_) = real_array("U", U), real_array("G", G)
+    if is_torch_array(U) != is_torch_array(G):
+        raise TypeError(f"U and G must both be torch tensors or both not, got {type(U).__name__}, {type(G).__name__}")
     d = len(characteristic)
-    for name, value, axis in (("U", U, 1), ("G", G, 0)):
+    for name, value, axis, side in (("U", U, 1, "columns"), ("G", G, 0, "rows")):
         if value.ndim != 2 or value.shape[axis] != d:
-            raise ValueError(f"{name} must be a matrix with {d} {('rows', 'columns')[axis]}, got shape {value.shape}")
-    return float((U.T @ U * characteristic * (G @ G.T)).sum())
+            raise ValueError(f"{name} must be a matrix with {d} {side}, got shape {tuple(value.shape)}")
+    if not is_torch_array(U):
+        return float((U.T @ U * characteristic * (G @ G.T)).sum())
+    G, characteristic = G.to(U.dtype), _like(characteristic, U, xp)
+    return finish((U.T @ U * characteristic * (G @ G.T)).sum())
 
 # %% ../nbs/10_tikhonov.ipynb #cell-28
 def expected_gradient(

@@ -148,6 +148,19 @@ def test_lemma_10_scales_with_the_characteristic_matrix():
     assert np.isclose(got, loop, rtol=1e-12)
 
 
+def test_lemma_10_takes_tensors_and_their_gradients():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(1)
+    U, G, factor = rng.normal(size=(3, 5)), rng.normal(size=(5, 8)), rng.normal(size=(5, 5))
+    leaves = [torch.tensor(value, requires_grad=True) for value in (U, G)]
+    function = lambda U, G: generalized_regularizer(U, G, 0.7, factor @ factor.T)
+    assert np.isclose(function(*leaves).item(), function(U, G), rtol=1e-13)
+    assert torch.autograd.gradcheck(function, leaves)
+    assert function(*(leaf.float() for leaf in leaves)).dtype == torch.float32
+    with pytest.raises(TypeError, match="U and G"):
+        function(leaves[0], G)
+
+
 def test_glm_families_agree_where_they_must():
     X, _, w, _ = problem()
     gaussian = Gaussian(1.0, 0.4)
