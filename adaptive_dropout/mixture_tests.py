@@ -125,7 +125,7 @@ def precision_from_process(
     q,  # squared weight, positive
     digits: int = 25,  # working digits
 ):  # 1 / eta_hat, an mpmath number
-    """Drift plus the integral of exp(-q s / 2) k(s): what the Lévy process says 1 / eta_hat is. Raises as `mixture_of`."""
+    """Drift plus the integral of exp(-q s / 2) k(s): 1 / eta_hat by the Lévy process. Raises as `mixture_of`."""
     row = mixture_of(penalty)
     with mpmath.workdps(digits):
         q, drift = mpmath.mpf(q), _evaluate(row.drift, penalty)
@@ -166,9 +166,7 @@ def mixing_density(
         if s <= 0:
             return Inverted(mpmath.mpf(0), digits)
         transform = lambda q: phi(q) * mpmath.exp(kappa * drift * q / 2)
-        coarse, fine = (
-            mpmath.invertlaplace(transform, s / 2, method="talbot", degree=n * digits) / 2 for n in (2, 3)
-        )
+        coarse, fine = (mpmath.invertlaplace(transform, s / 2, method="talbot", degree=n * digits) / 2 for n in (2, 3))
         agreed = digits if coarse == fine else int(-mpmath.log10(abs(coarse / fine - 1)))
         return Inverted(+fine, min(agreed, 2 * digits))
 
@@ -200,8 +198,13 @@ def critical_point(
         except (ValueError, ZeroDivisionError) as error:
             raise ValueError(f"no critical point found from guess {guess}: {error}") from None
         if abs(point.imag) < 1e-6:
-            raise ValueError(f"the critical point {mpmath.nstr(point, 6)} from guess {guess} is real: Q turns back there")
-        bend, circle = mpmath.diff(curve, point, 2), [radius * mpmath.expjpi(mpmath.mpf(2 * i) / points) for i in range(points)]
+            raise ValueError(
+                f"the critical point {mpmath.nstr(point, 6)} from guess {guess} is real: Q turns back there"
+            )
+        bend, circle = (
+            mpmath.diff(curve, point, 2),
+            [radius * mpmath.expjpi(mpmath.mpf(2 * i) / points) for i in range(points)],
+        )
         rouche = max(abs(slope(point + h) / (bend * h) - 1) for h in circle)
         path = [mpmath.mpc(point.real, point.imag * i / points) for i in range(points + 1)]
         return CriticalPoint(point, curve(point), min(curve(z).real for z in path), rouche)
@@ -246,14 +249,16 @@ _KNOWN = {
     (concave.MCP, BiasedBernoulli, concave.SCAD, concave.CappedL1, concave.CappedL2): ("none", _FLAT),
     (HardConcreteL0,): ("none", f"{_FLAT} (for every gate)"),
     (convex.Huber,): ("none", "a parabola up to delta and a line beyond, but a mixture is analytic for w > 0"),
-    (VariationalDropout, VariationalDropoutApprox): ("none", "w**2 as a function of eta has a critical point above Re w**2 > 0"),
+    (VariationalDropout, VariationalDropoutApprox): (
+        "none", "w**2 as a function of eta has a critical point above Re w**2 > 0"),
     (MagnitudePruning, HardThreshold): ("none", "a constraint: exp(-Omega) is 0 almost everywhere"),
-    (concave.L0, SpikePenalty): ("limit", "a jump at 0 is an atom at infinite precision, with mass that depends on the unit of w"),
+    (concave.L0, SpikePenalty): (
+        "limit", "a jump at 0 is an atom at infinite precision, with mass that depends on the unit of w"),
     (GroupL2,): ("every", "row by row: exp(-kappa ||w||) is a mixture in any dimension, since sqrt(q) is Bernstein"),
     (SquaredL1,): ("unknown", "not a sum over weights, and no joint law of precisions is known to us"),
 }  # fmt: skip
-_MONOTONE = (noises.Rayleigh, noises.InverseNakagami, noises.HalfCauchy, noises.LogNormal, RootInverseGaussian, RootBetaPrime,
-             HalfCauchyProduct)  # fmt: skip
+_MONOTONE = (noises.Rayleigh, noises.InverseNakagami, noises.HalfCauchy, noises.LogNormal, RootInverseGaussian,
+             RootBetaPrime, HalfCauchyProduct)  # fmt: skip
 
 
 def _prior_verdict(noise):
@@ -261,11 +266,15 @@ def _prior_verdict(noise):
     if type(noise) in _MONOTONE or isinstance(noise, GeneralisedGamma) and abs(noise.power) >= 0.5:
         return Verdict("every", "the density of the precision is hyperbolically completely monotone (Bondesson, 1992)")
     if isinstance(noise, TwoPoints) and noise.high != noise.low:
-        return Verdict("whole", "a sum of two exponentials in w**2, whose fractional powers have coefficients of both signs")
+        return Verdict(
+            "whole", "a sum of two exponentials in w**2, whose fractional powers have coefficients of both signs"
+        )
     if isinstance(noise, noises.Gaussian) and 0 in (noise.mean, noise.std):
         return Verdict("every", "1 / eta_hat is a Stieltjes function (Grosswald, 1976)" if noise.std else "ridge")
     if isinstance(noise, noises.Uniform) and noise.low in (0, -noise.high):
         return Verdict("every", "1 / eta_hat is the reciprocal of a complete Bernstein function")
+    if getattr(noise, "every_weight", False):
+        return Verdict("every", f"{noise!r} belongs to a penalty that is a mixture for every weight")
     return Verdict("one", "-log p of a mixture; other weights are not decided")
 
 
@@ -281,7 +290,13 @@ def mixture_verdict(
         if type(penalty) in kinds:
             return Verdict(weights, reason)
     if isinstance(penalty, concave.LogSum) and penalty.eps == 0:
-        return Verdict("every", "|w|**-kappa is completely monotone in w**2; improper: the variance has the measure dv / v at kappa = 1")
+        return Verdict(
+            "every",
+            "|w|**-kappa is completely monotone in w**2; improper: the variance has the measure dv / v at kappa = 1",
+        )
     if any(type(row.penalty) is type(penalty) for row in MIXTURES):
         return Verdict("every", "1 / eta_hat is completely monotone in w**2, a Laplace transform in closed form")
-    return Verdict("unknown", "not one of the penalties that this package has settled; sign_violation can look for a counterexample")
+    return Verdict(
+        "unknown",
+        "not one of the penalties that this package has settled; sign_violation can look for a counterexample",
+    )

@@ -68,6 +68,7 @@ class DoubleParetoNoise(_PositiveNoise):
 
     eps: float  # knee of the logarithm, positive
     weight: float  # kappa, above 1
+    every_weight = True  # every power of its prior is a scale mixture, since LogSum is one for every weight
     _ranges = {"eps": "(0, inf)", "weight": "(1, inf)"}
 
     def _log_density_of_log(self, y):
@@ -102,6 +103,7 @@ class ElasticNetNoise(_PositiveNoise):
 
     theta: float  # weight of the ridge against the lasso, positive
     weight: float = 1.0  # kappa, positive
+    every_weight = True  # likewise
     _ranges = {"theta": "(0, inf)", "weight": "(0, inf)"}
 
     def _log_size(self, u):
@@ -156,7 +158,9 @@ def _noise_of(prior, sigma0):
     if factor == 1:
         return prior.noise
     if type(prior.noise) not in _RESCALED:
-        raise ValueError(f"{prior.noise!r} has no scale parameter to absorb sigma0={sigma0}; ask for sigma0={prior.sigma0}")
+        raise ValueError(
+            f"{prior.noise!r} has no scale parameter to absorb sigma0={sigma0}; ask for sigma0={prior.sigma0}"
+        )
     return _RESCALED[type(prior.noise)](prior.noise, factor)
 
 
@@ -192,9 +196,13 @@ def _prior_of(penalty, weight):
     verdict = mixture_verdict(penalty)
     name = repr(penalty) if "<" not in repr(penalty) else f"this {type(penalty).__name__}"
     if verdict.weights != "every":
-        kind = {"none": "no scale mixture", "limit": "only a limit of scale mixtures"}.get(verdict.weights, "not decided")
+        kind = {"none": "no scale mixture", "limit": "only a limit of scale mixtures"}.get(
+            verdict.weights, "not decided"
+        )
         raise ValueError(f"{name} has no noise and no prior, it is {kind}: {verdict.reason}")
-    proper = {type(row.penalty): float(row.proper.replace("Rational(1, 2)", "0.5").replace("oo", "inf")) for row in MIXTURES}
+    proper = {
+        type(row.penalty): float(row.proper.replace("Rational(1, 2)", "0.5").replace("oo", "inf")) for row in MIXTURES
+    }
     least = np.inf if getattr(penalty, "eps", 1) == 0 else proper.get(type(penalty), np.nan)
     if weight <= least:
         needed = "for every weight" if least == np.inf else f"unless weight > {least:g}"
@@ -202,7 +210,9 @@ def _prior_of(penalty, weight):
     if isinstance(penalty, convex.Lp) and penalty.p == 1:
         return Laplace(1 / weight)
     if type(penalty) not in _NAMED:
-        raise ValueError(f"{name} is a mixture, but its noise has no simple density; see mixing_density of mixture_tests")
+        raise ValueError(
+            f"{name} is a mixture, but its noise has no simple density; see mixing_density of mixture_tests"
+        )
     return _NAMED[type(penalty)](penalty, weight)
 
 
@@ -273,17 +283,21 @@ COINS = (
     Coin(noises.Rayleigh(1.3), "Laplace", "r/c", "c*r", "eta/c**2", (("c", 1.3),)),
     Coin(noises.InverseNakagami(1.5, 1.0), "Student-t, nu = 2m", "(nu + 1)/2*log(1 + r**2/nu)", "(nu + r**2)/(nu + 1)",
          "(nu + 1)*log((nu + 1)*eta/nu) - (nu + 1) + nu/eta", (("nu", 3.0),)),
-    Coin(noises.HalfCauchy(0.8), "horseshoe", "-x - log(expint(1, x))", "c**2*x*expint(1, x)/expint(2, x)", None, (("c", 0.8),)),
+    Coin(noises.HalfCauchy(0.8), "horseshoe", "-x - log(expint(1, x))", "c**2*x*expint(1, x)/expint(2, x)", None,
+         (("c", 0.8),)),
     Coin(HalfCauchyProduct(1.0), "horseshoe+", None, None, None),
-    Coin(noises.Gaussian(0.0, 0.7), "K0 (normal-gamma 1/2)", "-log(besselk(0, r/c))", "c*r*besselk(0, r/c)/besselk(1, r/c)", None, (("c", 0.7),)),
+    Coin(noises.Gaussian(0.0, 0.7), "K0 (normal-gamma 1/2)", "-log(besselk(0, r/c))",
+         "c*r*besselk(0, r/c)/besselk(1, r/c)", None, (("c", 0.7),)),
     Coin(noises.Gaussian(1.0, 0.5), "its own Bessel series", None, None, None),
     Coin(noises.Uniform(0.0, 1.4), "E1", "-log(expint(1, x))", "c**2*x*exp(x)*expint(1, x)", None, (("c", 1.4),)),
     Coin(GeneralisedGamma(2.0, 2**0.5, 0.5), "normal-gamma", "-(k - 1/2)*log(r) - log(besselk(k - 1/2, r))",
          "r*besselk(k - 1/2, r)/besselk(k - 3/2, r)", None, (("k", 2.0),)),
     Coin(RootInverseGaussian(1.0, 1.0), "hyperbolic", "sqrt(1 + r**2)", "sqrt(1 + r**2)", "eta + 1/eta - 2"),
-    Coin(RootBetaPrime(1.0, 1.0), "NEG (b = 1)", "-log(U(3/2, 1/2, r**2/2))", "2/3*U(3/2, 1/2, r**2/2)/U(5/2, 3/2, r**2/2)", None),
-    Coin(DoubleParetoNoise(0.7, 3.0), "double Pareto", "k*log(1 + r/c)", "r*(r + c)/k", "2*k*log((sqrt(c**2 + 4*k*eta) + c)/(2*c))"
-         " - (sqrt(c**2 + 4*k*eta) - c)**2/(4*eta)", (("c", 0.7), ("k", 3.0))),
-    Coin(TwoPoints(0.5, 1.0, 0.1), "two Gaussians", "-log(exp(-r**2/2) + 10*exp(-50*r**2))", "1/(1 + 99/(1 + exp(99*r**2/2)/10))", None),
+    Coin(RootBetaPrime(1.0, 1.0), "NEG (b = 1)", "-log(U(3/2, 1/2, r**2/2))",
+         "2/3*U(3/2, 1/2, r**2/2)/U(5/2, 3/2, r**2/2)", None),
+    Coin(DoubleParetoNoise(0.7, 3.0), "double Pareto", "k*log(1 + r/c)", "r*(r + c)/k",
+         "2*k*log((sqrt(c**2 + 4*k*eta) + c)/(2*c)) - (sqrt(c**2 + 4*k*eta) - c)**2/(4*eta)", (("c", 0.7), ("k", 3.0))),
+    Coin(TwoPoints(0.5, 1.0, 0.1), "two Gaussians", "-log(exp(-r**2/2) + 10*exp(-50*r**2))",
+         "1/(1 + 99/(1 + exp(99*r**2/2)/10))", None),
     Coin(noises.Gaussian(1.0, 0.0), "Gaussian", "r**2/2", "1", None),
 )  # fmt: skip

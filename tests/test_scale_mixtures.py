@@ -324,3 +324,56 @@ def test_closed_forms_of_rows_are_refused():
     for prior in (sm.Horseshoe(1.0, 2), sm.UniformNoisePrior(1.0, 3)):
         with pytest.raises(NotImplementedError, match="dim"):
             prior.closed_form(1.0)
+
+
+def test_hard_edges_on_a_dense_grid():
+    """A bounded noise cuts the window of the quadrature at its edge; 3000 points find the place."""
+    prior = sm.UniformNoisePrior(0.6)
+    w = 10 ** np.random.default_rng(0).uniform(-3, 3, 3000)
+    truth = prior.closed_form(w)
+    for road in (prior.log_prob, prior.by_quadrature):
+        assert (np.abs(road(w) - truth) <= 1e-12 * np.maximum(1, np.abs(truth))).all(), road
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_small_balls_have_the_mass_that_the_density_says(dim):
+    prior, r = sm.StudentT(3.0, 0.7, dim), 1e-4
+    volume = math.pi ** (dim / 2) / math.gamma(dim / 2 + 1) * r**dim
+    mass = 2 * prior.cdf(r) - 1 if dim == 1 else prior.cdf(r)
+    assert mass == pytest.approx(volume * np.exp(prior.log_peak), rel=1e-7)
+    assert prior.quantile(mass if dim > 1 else 0.5 + mass / 2) == pytest.approx(r, rel=1e-9)
+
+
+def test_quantiles_with_a_spike():
+    prior = sm.SpikeAndSlab(0.4, 2.0)
+    assert (prior.quantile(np.array([0.2 + 1e-9, 0.5, 0.8 - 1e-9])) == 0).all()
+    assert prior.quantile(0.1) == pytest.approx(2 * stats.norm.ppf(0.25)) and prior.quantile(0.9) > 0
+    assert prior.cdf(prior.quantile(0.95)) == pytest.approx(0.95, rel=1e-12)
+
+
+@SMOOTH
+def test_dual_is_the_legendre_transform(prior):
+    """f at eta_hat(w) equals 2 Omega - w Omega', and its slope is Omega'**2."""
+    penalty, w, h = prior.penalty(), np.array([0.05, 0.7, 2.5]), 1e-5
+    eta = penalty.eta_hat(w)
+    assert np.allclose(penalty.dual(eta), 2 * penalty(w) - w * penalty.grad(w), rtol=1e-9, atol=1e-9)
+    inside = penalty.eta_hat(w * 1.2) > eta * (1 + 1e-3)
+    slope = (penalty.dual(eta * (1 + h)) - penalty.dual(eta * (1 - h))) / (2 * h * eta)
+    assert np.allclose(slope[inside], penalty.grad(w)[inside] ** 2, rtol=1e-5)
+
+
+def test_spike_prox_is_global():
+    penalty, rng = sm.SpikeAndSlab(0.3, 2.0).penalty(), np.random.default_rng(0)
+    v, step = rng.uniform(0, 9, 500), 10 ** rng.uniform(-2, 2, 500)
+    objective = lambda w: (w - v) ** 2 / 2 + step * penalty(w)
+    best = np.min([objective(share * v) for share in np.linspace(0, 1, 1001)], axis=0)
+    assert (objective(penalty.prox(v, step)) <= best + 1e-12).all()
+
+
+def test_names_of_noises():
+    """Table 1 as a function, against the quadrature of the noise."""
+    for noise in (sm.GeneralisedGamma(0.8, 3.0, 0.5), sm.GeneralisedGamma(0.8, 3.0, -0.5), sm.TwoPoints(0.3, 2.0, 0.2)):
+        direct = sm.marginal_prior(noise, 0.7, 2).by_quadrature(W)
+        assert (
+            np.abs(sm.named_prior(noise, 0.7, 2).log_prob(W) - direct) <= 1e-12 * np.maximum(1, np.abs(direct))
+        ).all()
