@@ -17,6 +17,7 @@ import sympy
 
 from . import concave, convex, redescending
 from . import noise as noises
+from .checks import quadrature
 from .effective import BiasedBernoulli, MagnitudePruning, Standout, require_object
 from .hard_concrete import HardConcreteL0
 from .mixture import PriorPenalty, SpikePenalty

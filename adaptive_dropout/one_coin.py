@@ -31,7 +31,6 @@ from adaptive_dropout.scale_mixtures import (
     RootInverseGaussian,
     StudentT,
     TwoPoints,
-    marginal_prior,
     named_prior,
 )
 
@@ -116,9 +115,11 @@ class ElasticNetNoise(_PositiveNoise):
         return np.log(2 * kappa) + u - kappa**2 / 2 * np.exp(2 * u) + self._log_size(u) - area
 
     def _log_density_of_log(self, y):
-        rest = -np.expm1(2 * y + np.log(self.weight * self.theta))  # tau xi**2
-        u = y - np.log(np.where(rest > 0, rest, np.nan)) / 2
-        return np.where(rest > 0, self._log_density_over(u) - np.log(rest), -np.inf)
+        y = np.asarray(y, dtype=float)
+        with np.errstate(all="ignore"):
+            rest = -np.expm1(2 * y + np.log(self.weight * self.theta))  # tau xi**2, 0 at the ceiling
+            u = y - np.log(rest) / 2
+            return np.where(rest > 0, self._log_density_over(u) - np.log(rest), -np.inf)
 
     @property
     def _grid(self):
@@ -136,7 +137,13 @@ class ElasticNetNoise(_PositiveNoise):
         return source.array(np.exp(self._log_size(np.interp(host, inside / inside[-1], u))))
 
 
-_BY_LOGARITHM[ElasticNetNoise] = lambda noise: _Stretch(noise._log_size, noise._log_density_over, 1600.0)
+def _below_the_ceiling(noise):
+    """The stretch of log xi over u, as far as tau is more than 1e-20 of the precision."""
+    right = 24 - min(np.log(noise.weight * noise.theta) / 2, np.log(noise.weight))
+    return _Stretch(noise._log_size, noise._log_density_over, float(right))
+
+
+_BY_LOGARITHM[ElasticNetNoise] = _below_the_ceiling
 
 # %% ../nbs/33b_one_coin.ipynb #cell-11
 _RESCALED = {

@@ -189,10 +189,10 @@ def test_all_faces_agree(coin):
         np.testing.assert_allclose(back.log_prob(W), prior.log_prob(W), rtol=1e-12)
 
 
-@pytest.mark.parametrize("kappa", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("kappa", [0.3, 4.0])
 @pytest.mark.parametrize(
     "penalty",
-    [convex.L1(), convex.L2(), convex.PseudoHuber(0.5), convex.ElasticNet(0.2), convex.ElasticNet(5.0)],
+    [convex.L1(), convex.L2(), convex.PseudoHuber(0.5), convex.ElasticNet(0.2)],
     ids=repr,
 )
 def test_priors_of_convex_penalties_integrate_to_one(penalty, kappa):
