@@ -1,8 +1,10 @@
 """The tools of the repository: stored outputs, the gate, the site."""
 
+import asyncio
 import base64
 import io
 from copy import deepcopy
+from queue import Empty
 
 import check
 import notebooks
@@ -122,6 +124,36 @@ def test_flags_of_cells_and_pages():
 def test_unknown_pages_are_refused():
     with pytest.raises(SystemExit, match="no_such_page"):
         notebooks.chosen_pages(["no_such_page"])
+
+
+class SleepyChannel:
+    "A channel that nobody wakes: a message is seen only by who starts to wait after it came in."
+
+    def __init__(self, arrives_before_call):
+        self.waits, self.arrives_before_call = [], arrives_before_call
+
+    async def get_msg(self, timeout=None):
+        self.waits.append(timeout)
+        if len(self.waits) >= self.arrives_before_call:
+            return "answer"
+        await asyncio.sleep(timeout)
+        raise Empty
+
+
+def test_an_answer_that_wakes_nobody_is_found_soon():
+    channel = SleepyChannel(arrives_before_call=4)
+    notebooks.look_often(channel, every=0.01)
+    assert asyncio.run(channel.get_msg(timeout=60)) == "answer"
+    assert len(channel.waits) == 4 and max(channel.waits) <= 0.01
+    assert asyncio.run(channel.get_msg()) == "answer"
+
+
+def test_a_timeout_without_an_answer_stays_a_timeout():
+    channel = SleepyChannel(arrives_before_call=1000)
+    notebooks.look_often(channel, every=0.01)
+    with pytest.raises(Empty):
+        asyncio.run(channel.get_msg(timeout=0.05))
+    assert 4 <= len(channel.waits) <= 8
 
 
 def test_a_run_skips_flagged_cells_and_keeps_their_output(tmp_path):

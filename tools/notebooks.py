@@ -15,6 +15,7 @@ import base64
 import difflib
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from pathlib import Path
+from queue import Empty
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "nbs"
@@ -250,8 +252,30 @@ def _fresh_once(path: Path, timeout: float):
         cell.metadata["tags"] = [SKIP_TAG] if cell.cell_type == "code" and is_left_out(cell.source) else []
     folder = {"metadata": {"path": str(path.parent)}}
     quiet = ["--log-level=40"]  # only errors of the kernel itself
-    NotebookClient(nb, timeout=timeout, kernel_name="python3", resources=folder, extra_arguments=quiet).execute()
+    client = NotebookClient(nb, timeout=timeout, kernel_name="python3", resources=folder, extra_arguments=quiet)
+    client.on_notebook_start = lambda notebook: look_often(client.kc.shell_channel)
+    client.execute()
     return normalise(nb)
+
+
+def look_often(channel, every: float = 0.1) -> None:
+    """Make a channel of a kernel look for its messages every so many seconds, where it would wait to be woken.
+
+    Messages to widgets are sent past asyncio's socket (jupyter_client's `Session.send` uses its shadow). An answer that
+    comes in just then wakes nobody, and the cell would seem to run until its timeout.
+    """
+    wait = channel.get_msg
+
+    async def get_msg(timeout: float | None = None):
+        end = time.monotonic() + (math.inf if timeout is None else timeout)
+        while True:
+            try:
+                return await wait(min(every, max(0.0, end - time.monotonic())))
+            except Empty:
+                if time.monotonic() >= end:
+                    raise
+
+    channel.get_msg = get_msg
 
 
 def run_page(path: Path) -> tuple[str, list[str], float]:
