@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import difflib
+import importlib
 import io
 import json
 import math
@@ -20,8 +21,8 @@ import os
 import re
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
+from multiprocessing import get_context
 from pathlib import Path
 from queue import Empty
 
@@ -230,8 +231,71 @@ def chosen_pages(names: list[str]) -> list[Path]:
 # ---- running ----
 
 
+COMMON_IMPORTS = ("scipy.stats", "sympy", "sklearn.datasets", "torch", "matplotlib.figure", "ipykernel.kernelapp")
+KERNEL = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # what a kernel sets before it imports anything
+
+
+class ForkedKernel:
+    """A kernel that is a fork of this process, so that what is imported here need not be imported for each page again.
+
+    It is forked at once, while this process has no threads and no event loop, and waits to be told its arguments.
+    To jupyter_client it looks like the `subprocess.Popen` that it would have made.
+    """
+
+    stdin = stdout = stderr = returncode = None
+
+    def __init__(self):
+        listen, self._tell = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            os.close(self._tell)
+            _become_kernel(listen)
+        os.close(listen)
+        os.setpgid(self.pid, self.pid)
+
+    def launch(self, command: list[str], cwd: str | None = None, env: dict | None = None, **ignored) -> ForkedKernel:
+        "Stands in for jupyter_client's `launch_kernel`."
+        with open(self._tell, "w") as pipe:
+            json.dump([command[command.index("-f") :], cwd, env], pipe)
+        return self
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self) -> int:
+        while self.poll() is None:
+            time.sleep(0.01)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+def _become_kernel(listen: int) -> None:
+    "Turn this process into an IPython kernel; does not return."
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        with open(listen) as pipe:
+            told = pipe.read()
+        if told:
+            arguments, folder, variables = json.loads(told)
+            os.chdir(folder or ".")
+            os.environ.update(variables or {})
+            from ipykernel.kernelapp import launch_new_instance
+
+            launch_new_instance([*arguments, f"--IPKernelApp.parent_handle={os.getppid()}"])
+        status = 0
+    finally:
+        os._exit(status)
+
+
 def fresh(path: Path, timeout: float = 90, tries: int = 3):
-    "The notebook at `path` run in a new kernel, normalised; a kernel that stops answering is replaced, twice at most."
+    "The notebook at `path` run in a new kernel, normalised; a kernel that dies at once is replaced, twice at most."
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     for left in reversed(range(tries)):
@@ -244,9 +308,9 @@ def fresh(path: Path, timeout: float = 90, tries: int = 3):
 
 def _fresh_once(path: Path, timeout: float):
     import nbformat
+    from jupyter_client.provisioning import local_provisioner
     from nbclient import NotebookClient
 
-    os.environ.update(ONE_THREAD)
     nb = nbformat.read(path, as_version=4)
     for cell in nb.cells:
         cell.metadata["tags"] = [SKIP_TAG] if cell.cell_type == "code" and is_left_out(cell.source) else []
@@ -254,6 +318,7 @@ def _fresh_once(path: Path, timeout: float):
     quiet = ["--log-level=40"]  # only errors of the kernel itself
     client = NotebookClient(nb, timeout=timeout, kernel_name="python3", resources=folder, extra_arguments=quiet)
     client.on_notebook_start = lambda notebook: look_often(client.kc.shell_channel)
+    local_provisioner.launch_kernel = ForkedKernel().launch
     client.execute()
     return normalise(nb)
 
@@ -406,9 +471,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     pages = chosen_pages(options.pages)
     work = run_page if options.action == "run" else check_page
+    os.environ.update(ONE_THREAD | KERNEL)
+    for name in COMMON_IMPORTS:
+        importlib.import_module(name)
     bad = 0
-    with ProcessPoolExecutor(max_workers=options.workers) as pool:
-        for name, lines, seconds in pool.map(work, pages):
+    with get_context("fork").Pool(options.workers, maxtasksperchild=1) as pool:
+        for name, lines, seconds in pool.imap(work, pages):
             bad += bool(lines)
             print(f"{'FAILED' if lines else 'ok':>6}  {name}  ({seconds:.1f} s)", flush=True)
             for line in lines:
