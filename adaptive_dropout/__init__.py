@@ -32,9 +32,13 @@ _names = {
     "NormalGamma NormalExponentialGamma TwoGaussians",
     "marginal_map": "expanded_map jensen_gap",
     "structured_priors": "StructuredPrior",
+    "nn.sparsify": "Sparsifier CubicRamp",
+    "nn.compress": "compress to_csr latency_report save_pruned load_pruned export_onnx",
+    "stacked": "Run Stack stack_runs",
+    "training": "TrainingData History from_images train save_checkpoint load_checkpoint",
 }
 # Modules used with their name in front: `adaptive_dropout.noise.Bernoulli`.
-_modules = ("noise", "checks")
+_modules = ("noise", "checks", "nn")
 
 
 _home = {name: module for module, names in _names.items() for name in names.split()}

@@ -216,7 +216,7 @@ def plot_moments(
         variance, precision = moment_curves(family, q)
         (line,) = ax.plot(q, variance, label=family)
         ax.plot(q, np.where(precision < np.inf, precision, np.nan), "--", color=line.get_color())
-        edge = np.where(precision == np.inf, top * (0.995 - 0.015 * k), np.nan)
+        edge = np.where(precision == np.inf, top * (0.98 - 0.015 * k), np.nan)
         ax.plot(q, edge, linestyle="--", linewidth=1, color=line.get_color())
     ax.set(xlabel=r"$\mathbb{E}\,\xi^2$", ylabel=r"Var $\xi$ (solid), Var $\xi^{-2}$ (dashed)", ylim=(0, top))
     ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))

@@ -350,11 +350,15 @@ def _starts(model, noise, kind, decay):
 def _maximise(model, noise, kind, sigma0):
     """The climb, with ever more nodes until the maximiser stands still."""
     decay, w = _decay(sigma0), None
+    if model.X.shape[1] > 2 and len(noise_rule(noise)[0]) > 20:
+        raise ValueError(f"model must have at most 2 columns under {noise!r}, got {model.X.shape[1]}")
     starts = _starts(model, noise, kind, decay)
     for count in (200, 400, 800, 1600, 3200) if model.X.shape[1] == 1 else (50, 100, 200, 400):
         previous, w = w, _climb(model, noise, kind, decay, starts, count)
         if previous is not None and np.allclose(w, previous, rtol=1e-11, atol=1e-14):
-            value = _averages(model, noise, w, count, kind)[0] - decay * w @ w / 2
+            value, far = (_averages(model, noise, u, count, kind)[0] - decay * u @ u / 2 for u in (w, 1e3 * w))
+            if w.any() and far >= value:
+                raise ArithmeticError("the objective has no maximum, it still rises far out: give a finite sigma0")
             return MapEstimate(w, noise.mean * w, float(value))
         starts = [w]
     raise ArithmeticError(f"the maximiser over {noise!r} did not settle with {count} nodes")
@@ -368,7 +372,8 @@ def expanded_map(
 ) -> MapEstimate:  # maximiser of the marginal posterior; for more than one column a local one
     """Marginal MAP in the expanded parametrisation (Nalisnick & Smyth, 2019, eq. 10).
 
-    Raises ValueError for a bad sigma0 or too many columns (more than 2, unless the noise is Bernoulli).
+    Raises ValueError for a bad sigma0 or too many columns (more than 2, unless the noise is Bernoulli),
+    ArithmeticError if there is no maximum (separable data without prior) or quadrature does not resolve it.
     """
     return _maximise(model, noise, "shared" if shared else "separate", sigma0)
 
@@ -380,12 +385,15 @@ def noise_bound(
 ) -> MapEstimate:  # maximiser of the bound
     """Estimate of dropout training (Nalisnick & Smyth, 2019, eq. 11); for Gaussian data the ridge of eq. (R).
 
-    Raises ValueError for a bad sigma0, or for a noise without second moment (logistic: without mean).
+    Raises ValueError for a bad sigma0, a column of zeros without prior, or a noise without second moment (logistic:
+    without mean); for logistic data as `expanded_map`.
     """
     decay, p = _decay(sigma0), model.X.shape[1]
     needed = "second_moment" if isinstance(model, GaussianModel) else "mean"
     if not np.isfinite(getattr(noise, needed)):
         raise ValueError(f"noise must have a finite {needed}, or the bound is -inf; {noise!r} has none")
+    if not decay and not model.X.any(axis=0).all():
+        raise ValueError("X must have no column of zeros without prior: nothing fixes its weight, give a finite sigma0")
     if isinstance(model, LogisticModel):
         return _maximise(model, noise, "bound", sigma0)
     gram = model.X.T @ model.X

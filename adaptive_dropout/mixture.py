@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from array_api_compat import is_torch_array
-from scipy.special import betaln, expit, gammainc, gammaln, log_expit, log_ndtr, logsumexp
+from scipy.special import betaln, expit, gammainc, gammaincc, gammaln, log_expit, log_ndtr
 
 from . import noise as noises
 from .protocol import Penalty, real_array, require_count, require_number
@@ -162,11 +162,16 @@ def _law(noise):
 # %% ../nbs/30_mixture.ipynb #cell-13
 def _outside(log_x, half):
     """log Q(half, x), the regularised upper gamma function."""
-    x, odd = np.exp(log_x), 2 * half % 2 == 1
-    total, power = (np.log(2) + log_ndtr(-np.sqrt(2 * x)), 0.5) if odd else (-x, 1.0)
-    while power < half:
-        total, power = np.logaddexp(total, power * log_x - x - gammaln(power + 1)), power + 1
-    return total
+    x = np.exp(log_x)
+    if half == 0.5:
+        return np.log(2) + log_ndtr(-np.sqrt(2 * x))
+    q = gammaincc(half, x)
+    far, below = x[q < 1e-250], 0.0
+    for k in range(10, 0, -1):
+        below = k * (k - half) / (far + 2 * k + 1 - half - below)
+    out = np.log(q)
+    out[q < 1e-250] = half * np.log(far) - far - gammaln(half) - np.log(far + 1 - half - below)
+    return out
 
 
 def _inside(log_x, half):
@@ -183,6 +188,7 @@ class _Kernel(NamedTuple):
     far: float  # log K for large x: 0 or -inf
     power: float  # K = factor * x**power for small x
     log_factor: float = 0.0
+    reach: float = 5.0  # x is large once log(r / |xi|) is above this
 
 
 _DENSITY = _Kernel(lambda log_x: -np.exp(log_x), -np.inf, 0.0)
@@ -192,83 +198,116 @@ _RISE = _Kernel(lambda log_x: np.where(log_x < -40, log_x, np.log(-np.expm1(-np.
 def _tails(dim):
     """Kernels of r <= |w| and of r > |w| for rows of this length."""
     half = dim / 2
-    outer = _Kernel(lambda log_x: _outside(log_x, half), -np.inf, 0.0)
-    return outer, _Kernel(lambda log_x: _inside(log_x, half), 0.0, half, -gammaln(half + 1))
+    reach = 5 + np.log(dim) / 2
+    outer = _Kernel(lambda log_x: _outside(log_x, half), -np.inf, 0.0, 0.0, reach)
+    return outer, _Kernel(lambda log_x: _inside(log_x, half), 0.0, half, -gammaln(half + 1), reach)
 
 # %% ../nbs/30_mixture.ipynb #cell-15
+_STEP = 3 / 32  # a binary fraction: the nodes are then exactly equidistant
+
+
 def _bracket(height, t, right):
     """Ends of the stretch of y on which the integrand is within exp(-42) of its top, for each t."""
     low, high = np.full(t.shape, -2 * _FAR), np.full(t.shape, right)
-    for n in (641, *[101] * 8):
+    for n in (641, *[41] * 12):
         y = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, n)
-        h = height(y if n == 101 else y[:1], t)
+        h = height(y if n == 41 else y[:1], t)
         kept = h >= h.max(axis=1, keepdims=True) - 42
         first, last = kept.argmax(axis=1), n - 1 - kept[:, ::-1].argmax(axis=1)
         step = (high - low) / (n - 1)
         low, high = low + step * np.maximum(first - 1, 0), low + step * np.minimum(last + 1, n - 1)
-        if n == 101 and (last - first > 33).all():
+        if n == 41 and (last - first > 13).all():
             break
     return low, high
 
 
-def _zoomed(stretch, t, order, kernel):
-    """The integral by 401 nodes in a bracket of its own for each t."""
+def _halves(h):
+    """log of the sums of exp(h) over even and over odd columns."""
+    top = h.max(axis=1)
+    top = np.where(top > -np.inf, top, 0.0)
+    terms = np.exp(h - top[:, None])
+    return top + np.log(terms[:, ::2].sum(axis=1)), top + np.log(terms[:, 1::2].sum(axis=1))
 
-    @np.errstate(all="ignore")
+
+def _agree(even, odd):
+    """Whether two rules of twice the spacing are so close that their mean is right."""
+    return np.abs(even - odd) <= 1e-7 + 1e-15 * np.abs(even)
+
+
+def _zoomed(stretch, t, order, kernel):
+    """The integral in a bracket of its own for each t; nodes are doubled until even and odd ones agree."""
+
     def height(y, t):
         size = stretch.log_size(y)
-        out = stretch.log_density(y) - order * size + kernel.log(2 * (t[:, None] - size) - np.log(2))
-        return _clean(out)
+        return _clean(stretch.log_density(y) - order * size + kernel.log(2 * (t[:, None] - size) - np.log(2)))
 
     low, high = _bracket(height, t, stretch.right)
-    y = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, 401)
-    return logsumexp(height(y, t), axis=1) + np.log((high - low) / 400)
+    width, out, todo = high - low, np.empty(t.shape), np.arange(len(t))
+    for doubling in range(7):
+        n = 64 * 2**doubling + 1
+        y = low[todo, None] + width[todo, None] * np.linspace(0, 1, n)
+        even, odd = _halves(height(y, t[todo]))
+        out[todo] = np.logaddexp(even, odd) + np.log(width[todo] / (n - 1))
+        todo = todo[~_agree(even, odd)]
+    return out
 
 
 @lru_cache(maxsize=64)
 @np.errstate(all="ignore")
 def _grid(stretch):
     """log|xi| and log density at fixed nodes."""
-    y = np.arange(-2 * _FAR, stretch.right, 0.125)
+    y = np.arange(-2 * _FAR, stretch.right, _STEP)
     return stretch.log_size(y), _clean(stretch.log_density(y))
+
+
+def _running(h):
+    """log of the sums of exp(h) over every second node before node i, for i = 0 to len(h) + 1."""
+    out = np.full(len(h) + 2, -np.inf)
+    out[2::2], out[3::2] = np.logaddexp.accumulate(h[::2]), np.logaddexp.accumulate(h[1::2])
+    return out
 
 
 def _stretch_integral(stretch, t, order, kernel):
     """log of the integral of the density times |xi|**-order K, for an array t."""
     size, density = _grid(stretch)
-    weight, flat, last = density - order * size, kernel.power * (2 * size + np.log(2)), len(size) - 1
-    above = np.append(np.logaddexp.accumulate((weight - flat)[::-1])[::-1], -np.inf)
-    below = np.insert(np.logaddexp.accumulate(weight), 0, -np.inf) + kernel.far
-    first, end = np.searchsorted(size, t - 5), np.searchsorted(size, t + 20)
-    nodes = first[:, None] + np.arange(max(np.max(end - first, initial=0), 1))
-    at = np.minimum(nodes, last)
+    weight = density - order * size
+    below = _running(weight) + kernel.far
+    above = _running((weight - kernel.power * (2 * size + np.log(2)))[::-1])[::-1] + kernel.log_factor
+    out = np.empty(t.shape)
+    for block in np.array_split(np.arange(len(t)), 1 + len(t) // 500):
+        out[block] = _on_grid(size, weight, below, above, t[block], kernel)
+    narrow = np.isnan(out)
+    for block in np.array_split(np.flatnonzero(narrow), 1 + narrow.sum() // 500):
+        out[block] = _zoomed(stretch, t[block], order, kernel)
+    return out
+
+
+def _on_grid(size, weight, below, above, t, kernel):
+    """The integral by nodes on the grid, NaN where they are too few."""
+    first, end = np.searchsorted(size, t - kernel.reach), np.searchsorted(size, t + 20)
+    nodes = first[:, None] + np.arange(max(np.max(end - first, initial=0), 2))
+    at = np.minimum(nodes, len(size) - 1)
     h = weight[at] + kernel.log(2 * (t[:, None] - size[at]) - np.log(2))
     h = np.where(nodes < end[:, None], _clean(h), -np.inf)
     growth = 2 * kernel.power * t if kernel.power else 0.0  # t may be -inf
-    rest = np.logaddexp(below[first], above[end] + growth + kernel.log_factor)
-    top = np.maximum(h.max(axis=1), rest - 4)
-    narrow = ((h >= top[:, None] - 42).sum(axis=1) < 40) & ~(rest > top - 4) | (top == -np.inf)
-    narrow |= (h[:, 0] > top - 42) & (first > 0) & (kernel.far < 0)
-    out = np.logaddexp(logsumexp(h, axis=1), rest) + np.log(0.125)
-    out[narrow] = _zoomed(stretch, t[narrow], order, kernel)
-    return out
+    turn = (end - first) % 2  # the nodes first, first + 2, ... go on at end or, if turn is 1, at end + 1
+    rest = [np.logaddexp(below[first + k], above[end + (turn ^ k)] + growth) for k in (0, 1)]
+    even, odd = np.logaddexp(_halves(h), rest)
+    total = np.logaddexp(even, odd) + np.log(_STEP)
+    cut = (h[:, 0] > total - 42) & (first > 0) & (kernel.far < 0)
+    return np.where(_agree(even, odd) & ~cut, total, np.nan)
 
 
 @np.errstate(all="ignore")
 def _log_integral(law, t, order, kernel=_DENSITY):
     """log of E |xi|**-order K(x) without the mass at 0, x = exp(2 t) / (2 xi**2), for an array t of logarithms."""
-    parts = [
-        np.concatenate(
-            [_stretch_integral(stretch, block, order, kernel) for block in np.array_split(t, 1 + len(t) // 500)]
-        )
-        for stretch in law.stretches
-    ]
+    parts = [_stretch_integral(stretch, t, order, kernel) for stretch in law.stretches]
     small = lambda size: 2 * (t - size) - np.log(2)
     parts += [mass - order * size + kernel.log(small(size)) for size, mass in law.points]
     return np.logaddexp.reduce(parts)
 
 # %% ../nbs/30_mixture.ipynb #cell-19
-_PANELS, _TERMS, _BEND = 512, 10, 3.0
+_TERMS, _BEND = 10, 3.0
 _REACH = float(np.arcsinh(_FAR / _BEND))
 
 
@@ -315,6 +354,18 @@ def _stretched(place):
     return _BEND * np.sinh(u), 2 * _REACH * _BEND * np.cosh(u)
 
 
+def _fit(rows, most):
+    """A table with panels doubled until the last Chebyshev coefficients are small for |t| < 40, up to a limit."""
+    panels = 256
+    while True:
+        table = PanelTable.fit(rows, panels, _TERMS)
+        near = np.abs(_stretched((np.arange(panels) + 0.5) / panels)[0]) < 40
+        level, last = table.coefficients[0, [0, -1]][:, near]
+        if panels >= most or (np.abs(last) / 2 ** (2 * _TERMS - 3) <= 1e-11 * (1 + np.abs(level))).all():
+            return table
+        panels *= 2
+
+
 def _continued(row, t):
     """A row of a table, continued by a straight line where it has left the floating point numbers."""
     finite = np.isfinite(row)
@@ -332,9 +383,10 @@ def _height_row(law, dim, peak, t):
     if peak == np.inf:
         row = np.arcsinh(log_p / dim)
     else:
-        lost = _log_integral(law, t, dim, _RISE) - peak - constant
-        omega = np.where(lost < -0.5, -np.log1p(-np.exp(lost)), peak - log_p)
-        row = np.where(lost < -36, lost, np.log(omega))
+        omega = peak - log_p
+        row, near = np.log(omega), omega < 1
+        lost = _log_integral(law, t[near], dim, _RISE) - peak - constant
+        row[near] = np.where(lost < -36, lost, np.log(-np.log1p(-np.exp(lost))))
     return _continued(row, t), log_p
 
 
@@ -349,7 +401,7 @@ def _curve(noise, dim):
         kept["row"], kept["log_p"] = _height_row(law, dim, peak, center + _stretched(place)[0])
         return (kept["row"],)
 
-    first = PanelTable.fit(heights, _PANELS, _TERMS).coefficients
+    first = _fit(heights, 8192).coefficients
 
     def log_rho(place):
         t, speed = _stretched(place)
@@ -363,7 +415,7 @@ def _curve(noise, dim):
         out[near] = 2 * (t[near] + center) + _log_integral(law, t[near] + center, dim + 2) - log_p
         return (out,)
 
-    second = PanelTable.fit(log_rho, _PANELS, _TERMS).coefficients
+    second = PanelTable.fit(log_rho, first.shape[2], _TERMS).coefficients
     table = PanelTable(np.concatenate([first, second, _slopes(second)]))
     place = np.array([1e-3])
     return _Curve(center, peak, 2 - float(table(place, (2,))[0][0] / _stretched(place)[1][0]), table)
@@ -377,10 +429,13 @@ def _odds(noise, dim):
 
     def rows(place):
         t = _center(law) + _stretched(place)[0]
-        inside, outside = (_log_integral(law, t, 0, kernel) for kernel in _tails(dim)[::-1])
+        (outer, inner), kept = _tails(dim), np.log1p(-law.spike)
+        outside = _log_integral(law, t, 0, outer) - kept
+        inside, most = np.log(-np.expm1(outside)), outside > np.log(0.5)
+        inside[most] = _log_integral(law, t[most], 0, inner) - kept
         return (_continued(np.arcsinh(inside - outside), t),)
 
-    return PanelTable.fit(rows, _PANELS, _TERMS)
+    return _fit(rows, 512)
 
 
 def _place(t, xp):

@@ -20,6 +20,7 @@ from . import noise as noises
 from .checks import quadrature
 from .effective import BiasedBernoulli, MagnitudePruning, Standout, require_object
 from .hard_concrete import HardConcreteL0
+from .jensen_gaps import Chi
 from .mixture import PriorPenalty, SpikePenalty
 from .penalties import CLASSICAL
 from .protocol import Penalty, require_count, require_number
@@ -142,7 +143,7 @@ class Inverted(NamedTuple):
     """A number found by inversion, and on how many digits two contours agree."""
 
     value: mpmath.mpf  # the value on the finer contour
-    digits: int  # decimal digits of agreement
+    digits: int  # decimal digits of agreement; 0: the density is too small to be resolved, ask for more digits
 
 
 def mixing_density(
@@ -168,7 +169,8 @@ def mixing_density(
             return Inverted(mpmath.mpf(0), digits)
         transform = lambda q: phi(q) * mpmath.exp(kappa * drift * q / 2)
         coarse, fine = (mpmath.invertlaplace(transform, s / 2, method="talbot", degree=n * digits) / 2 for n in (2, 3))
-        agreed = digits if coarse == fine else int(-mpmath.log10(abs(coarse / fine - 1)))
+        apart = abs(coarse - fine) / max(abs(fine), abs(coarse), mpmath.mpf(10) ** -2000)
+        agreed = int(-mpmath.log10(apart)) if apart else 2 * digits
         return Inverted(+fine, min(agreed, 2 * digits))
 
 # %% ../nbs/33a_mixture_tests.ipynb #cell-21
@@ -210,7 +212,7 @@ def critical_point(
         path = [mpmath.mpc(point.real, point.imag * i / points) for i in range(points + 1)]
         return CriticalPoint(point, curve(point), min(curve(z).real for z in path), rouche)
 
-# %% ../nbs/33a_mixture_tests.ipynb #cell-27
+# %% ../nbs/33a_mixture_tests.ipynb #cell-29
 def sign_violation(
     phi: Callable,  # exp(-kappa Omega(sqrt q)) as an mpmath function of complex q, analytic for Re q > 0
     at: float = 1.0,  # q0, positive
@@ -237,7 +239,7 @@ def sign_violation(
                 return n
     return None
 
-# %% ../nbs/33a_mixture_tests.ipynb #cell-33
+# %% ../nbs/33a_mixture_tests.ipynb #cell-35
 class Verdict(NamedTuple):
     """For which weights kappa a penalty is a Gaussian scale mixture."""
 
@@ -256,23 +258,23 @@ _KNOWN = {
     (concave.L0, SpikePenalty): (
         "limit", "a jump at 0 is an atom at infinite precision, with mass that depends on the unit of w"),
     (GroupL2,): ("every", "row by row: exp(-kappa ||w||) is a mixture in any dimension, since sqrt(q) is Bernstein"),
-    (SquaredL1,): ("unknown", "not a sum over weights, and no joint law of precisions is known to us"),
+    (SquaredL1,): ("none", "a mixed derivative of exp(-kappa Omega) in two squared weights is negative near 0"),
 }  # fmt: skip
-_MONOTONE = (noises.Rayleigh, noises.InverseNakagami, noises.HalfCauchy, noises.LogNormal, RootInverseGaussian,
+_MONOTONE = (noises.Rayleigh, noises.InverseNakagami, noises.HalfCauchy, noises.LogNormal, Chi, RootInverseGaussian,
              RootBetaPrime, HalfCauchyProduct)  # fmt: skip
 
 
 def _prior_verdict(noise):
     """The verdict on -log p of a scale mixture."""
+    noise = noise.noise if isinstance(noise, noises.Normalised) else noise
     if type(noise) in _MONOTONE or isinstance(noise, GeneralisedGamma) and abs(noise.power) >= 0.5:
         return Verdict("every", "the density of the precision is hyperbolically completely monotone (Bondesson, 1992)")
-    if isinstance(noise, TwoPoints) and noise.high != noise.low:
-        return Verdict(
-            "whole", "a sum of two exponentials in w**2, whose fractional powers have coefficients of both signs"
-        )
+    if isinstance(noise, TwoPoints):
+        reason = "a sum of two exponentials in w**2, whose fractional powers have coefficients of both signs"
+        return Verdict("whole", reason) if noise.high != noise.low else Verdict("every", "ridge")
     if isinstance(noise, noises.Gaussian) and 0 in (noise.mean, noise.std):
         return Verdict("every", "1 / eta_hat is a Stieltjes function (Grosswald, 1976)" if noise.std else "ridge")
-    if isinstance(noise, noises.Uniform) and noise.low in (0, -noise.high):
+    if isinstance(noise, noises.Uniform) and 0 in (noise.low, noise.high, noise.low + noise.high):
         return Verdict("every", "1 / eta_hat is the reciprocal of a complete Bernstein function")
     if getattr(noise, "every_weight", False):
         return Verdict("every", f"{noise!r} belongs to a penalty that is a mixture for every weight")

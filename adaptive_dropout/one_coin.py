@@ -14,7 +14,8 @@ from scipy.special import erfcx, gammaln, logsumexp
 from . import concave, convex, redescending
 from . import noise as noises
 from .bessel_priors import _PositiveNoise
-from .comparison import compare
+from .comparison import _penalty_of as _penalty_of_rule
+from .comparison import _read
 from .duality import penalty_from_dual
 from .effective import effective_penalty, require_object
 from .majorise import keep_share
@@ -164,6 +165,8 @@ def _noise_of(prior, sigma0):
     factor = prior.sigma0 / sigma0
     if factor == 1:
         return prior.noise
+    if isinstance(prior.noise, noises.Bernoulli) and np.isclose(factor * prior.noise.alpha, 1, rtol=1e-14):
+        return replace(prior.noise, unbiased=True)
     if type(prior.noise) not in _RESCALED:
         raise ValueError(
             f"{prior.noise!r} has no scale parameter to absorb sigma0={sigma0}; ask for sigma0={prior.sigma0}"
@@ -177,6 +180,12 @@ def _power(prior, weight):
         return prior
     if isinstance(prior, Laplace):
         return Laplace(prior.scale / weight)
+    if isinstance(prior, GeneralizedHyperbolic) and (prior.lam, prior.dim) == (1, 1):
+        return replace(prior, gamma=prior.gamma * weight)
+    if isinstance(prior.noise, DoubleParetoNoise | ElasticNetNoise) and prior.dim == 1:
+        return MarginalPrior(replace(prior.noise, weight=prior.noise.weight * weight), prior.sigma0)
+    if isinstance(prior.noise, noises.Gaussian) and prior.noise.std == 0:
+        return MarginalPrior(prior.noise, prior.sigma0 / weight**0.5, prior.dim)
     nu = weight * (prior.nu + prior.dim) - prior.dim if isinstance(prior, StudentT) else np.nan
     if nu > 0:
         return StudentT(nu, prior.scale * (prior.nu / nu) ** 0.5, prior.dim)
@@ -234,10 +243,7 @@ def _penalty_of(thing, side, sigma0, lam):
     if isinstance(thing, ScaleMixture):
         return thing.penalty()
     if isinstance(thing, str):
-        result = compare(thing, lam)
-        if result.penalty is None:
-            raise ValueError(f"thing={thing!r} has no penalty: {result.reasons[0]}")
-        return result.penalty
+        return _penalty_of_rule(_read(thing, lam)[0], lam, "alpha")
     if not callable(thing):
         raise TypeError(f"thing must be a noise, prior, penalty, dual, rule, formula or function, got {thing!r}")
     if side not in ("dual", "rule"):
@@ -276,35 +282,42 @@ def translate(
 # %% ../nbs/33b_one_coin.ipynb #cell-17
 @dataclass(frozen=True)
 class Coin:
-    """A noise with its other faces as formulas: sympy text in r = |w|, x = r**2 / (2 c**2) and eta."""
+    """A noise with its other faces as formulas: sympy text in r = |w|, x = r**2 / (2 c**2) and eta.
+
+    S stands for sqrt(c**2 + 4 N eta), and c is 1 where it is not given.
+    """
 
     noise: noises.Noise  # an example
-    prior: str  # name of the prior
-    omega: str | None  # -log p up to a constant
+    prior: str  # names of the noise and of the prior
+    omega: str | None  # Omega with p = exp(-Omega) / area
+    area: str | None  # what makes p integrate to 1
     eta_hat: str | None  # 1 / E[1/v | w]
     dual: str | None  # f(eta) above eta_hat(0), for Omega(0) = 0; None where it is parametric
     values: tuple = ()  # of (symbol, value) in the example
 
 
 COINS = (
-    Coin(noises.Rayleigh(1.3), "Laplace", "r/c", "c*r", "eta/c**2", (("c", 1.3),)),
-    Coin(noises.InverseNakagami(1.5, 1.0), "Student-t, nu = 2m", "(nu + 1)/2*log(1 + r**2/nu)", "(nu + r**2)/(nu + 1)",
-         "(nu + 1)*log((nu + 1)*eta/nu) - (nu + 1) + nu/eta", (("nu", 3.0),)),
-    Coin(noises.HalfCauchy(0.8), "horseshoe", "-x - log(expint(1, x))", "c**2*x*expint(1, x)/expint(2, x)", None,
-         (("c", 0.8),)),
-    Coin(HalfCauchyProduct(1.0), "horseshoe+", None, None, None),
-    Coin(noises.Gaussian(0.0, 0.7), "K0 (normal-gamma 1/2)", "-log(besselk(0, r/c))",
+    Coin(noises.Rayleigh(1.3), "Rayleigh: Laplace", "r/c", "2*c", "c*r", "eta/c**2", (("c", 1.3),)),
+    Coin(noises.InverseNakagami(1.5, 1.0), "inverse Nakagami: Student-t", "N/2*log(1 + r**2/nu)",
+         "sqrt(pi*nu)*gamma(nu/2)/gamma(N/2)", "(nu + r**2)/N", "N*log(N*eta/nu) - N + nu/eta",
+         (("nu", 3.0), ("N", 4.0))),
+    Coin(noises.HalfCauchy(0.8), "half-Cauchy: horseshoe", "-x - log(expint(1, x))", "sqrt(2)*pi**(3/2)*c",
+         "c**2*x*expint(1, x)/expint(2, x)", None, (("c", 0.8),)),
+    Coin(HalfCauchyProduct(1.0), "product of two: horseshoe+", None, None, None, None),
+    Coin(noises.Gaussian(0.0, 0.7), "N(0, c²): K₀", "-log(besselk(0, r/c))", "pi*c",
          "c*r*besselk(0, r/c)/besselk(1, r/c)", None, (("c", 0.7),)),
-    Coin(noises.Gaussian(1.0, 0.5), "its own Bessel series", None, None, None),
-    Coin(noises.Uniform(0.0, 1.4), "E1", "-log(expint(1, x))", "c**2*x*exp(x)*expint(1, x)", None, (("c", 1.4),)),
-    Coin(GeneralisedGamma(2.0, 2**0.5, 0.5), "normal-gamma", "-(k - 1/2)*log(r) - log(besselk(k - 1/2, r))",
-         "r*besselk(k - 1/2, r)/besselk(k - 3/2, r)", None, (("k", 2.0),)),
-    Coin(RootInverseGaussian(1.0, 1.0), "hyperbolic", "sqrt(1 + r**2)", "sqrt(1 + r**2)", "eta + 1/eta - 2"),
-    Coin(RootBetaPrime(1.0, 1.0), "NEG (b = 1)", "-log(U(3/2, 1/2, r**2/2))",
-         "2/3*U(3/2, 1/2, r**2/2)/U(5/2, 3/2, r**2/2)", None),
-    Coin(DoubleParetoNoise(0.7, 3.0), "double Pareto", "k*log(1 + r/c)", "r*(r + c)/k",
-         "2*k*log((sqrt(c**2 + 4*k*eta) + c)/(2*c)) - (sqrt(c**2 + 4*k*eta) - c)**2/(4*eta)", (("c", 0.7), ("k", 3.0))),
-    Coin(TwoPoints(0.5, 1.0, 0.1), "two Gaussians", "-log(exp(-r**2/2) + 10*exp(-50*r**2))",
-         "1/(1 + 99/(1 + exp(99*r**2/2)/10))", None),
-    Coin(noises.Gaussian(1.0, 0.0), "Gaussian", "r**2/2", "1", None),
+    Coin(noises.Gaussian(1.0, 0.5), "N(1, s²): a Bessel series", None, None, None, None),
+    Coin(noises.Uniform(0.0, 1.4), "uniform up to c: E₁", "-log(expint(1, x))", "2*sqrt(2)*sqrt(pi)*c",
+         "c**2*x*exp(x)*expint(1, x)", None, (("c", 1.4),)),
+    Coin(GeneralisedGamma(2.0, 2**0.5, 0.5), "root of gamma(ν + ½): normal-gamma", "-nu*log(r) - log(besselk(nu, r))",
+         "2**nu*sqrt(pi)*gamma(nu + 1/2)", "r*besselk(nu, r)/besselk(nu - 1, r)", None, (("nu", 1.5),)),
+    Coin(RootInverseGaussian(1.0, 1.0), "root of GIG: hyperbolic", "sqrt(1 + r**2)", "2*besselk(1, 1)",
+         "sqrt(1 + r**2)", "eta + 1/eta - 2"),
+    Coin(RootBetaPrime(1.0, 1.0), "root of beta prime: NEG", "-log(U(3/2, 1/2, x))", "2*sqrt(2)",
+         "2/3*U(3/2, 1/2, x)/U(5/2, 3/2, x)", None),
+    Coin(DoubleParetoNoise(0.7, 3.0), "Rayleigh over gamma(N - 1): double Pareto", "N*log(1 + r/c)", "2*c/(N - 1)",
+         "r*(r + c)/N", "2*N*log((S + c)/(2*c)) - (S - c)**2/(4*eta)", (("c", 0.7), ("N", 3.0))),
+    Coin(TwoPoints(0.5, 1.0, 0.1), "1 or 1/10: two Gaussians", "-log(exp(-x) + 10*exp(-100*x))", "2*sqrt(2)*sqrt(pi)",
+         "1/(1 + 99/(1 + exp(99*x)/10))", None),
+    Coin(noises.Gaussian(1.0, 0.0), "1: Gaussian", "r**2/2", "sqrt(2)*sqrt(pi)", "1", None),
 )  # fmt: skip

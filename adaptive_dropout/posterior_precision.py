@@ -28,7 +28,8 @@ def precision_moments(
 ) -> PrecisionMoments:  # each of the shape of w
     """Posterior mean and variance of the precision, from the densities in D, D + 2 and D + 4 dimensions.
 
-    Raises TypeError if prior is no scale mixture, ValueError if a weight is 0 or infinite.
+    Raises TypeError if prior is no scale mixture, ValueError if a weight is 0, infinite, or so far out that the
+    difference of two logarithms above a million has no digits left.
     """
     if not isinstance(prior, ScaleMixture):
         raise TypeError(f"prior must be a scale mixture such as marginal_prior(noise), got {prior!r}")
@@ -37,6 +38,8 @@ def precision_moments(
         raise ValueError(f"w must be finite and not 0, got {w}")
     at = lambda more: marginal_prior(prior.noise, prior.sigma0, prior.dim + more).by_quadrature(w)
     base, next_one, last = at(0), at(2), at(4)
+    if (np.abs(base) > 1e6).any():
+        raise ValueError(f"w must have |log p| below a million, got {w}; use 1 / eta_hat there")
     with np.errstate(over="ignore"):
         mean = 2 * np.pi * np.exp(next_one - base)
         return PrecisionMoments(finish(mean), finish(mean**2 * np.expm1(last + base - 2 * next_one)))

@@ -300,8 +300,10 @@ def _log_density(w, levels, log_sigma):
         inner = lambda s, group=group: _log_density(w[group], [(i[group], n) for i, n in finer], s)
         if number < 0:
             out += inner(log_sigma)
-        else:
-            out += _average(inner, noise, log_sigma, not w[group].any())
+        elif w[group].any():
+            out += _average(inner, noise, log_sigma, False)
+        else:  # the density of zeros is a power of the overall scale
+            out += _average(inner, noise, np.zeros(1), True) - group.sum() * log_sigma
     return out
 
 # %% ../nbs/32_structured_priors.ipynb #cell-15

@@ -171,13 +171,13 @@ def test_bound_is_ridge_for_every_noise_and_scale():
 def test_hierarchical_map_is_the_prox_of_the_prior():
     for member in (noise.Rayleigh(0.7), noise.InverseNakagami(1.5, 2.0)):
         prior = marginal_prior(member, 0.9)
+        penalty, grid = prior.penalty(), np.linspace(-6, 6, 4001)
+        log_prior = prior.log_prob(grid)
         for y in (-2.5, 0.3, 4.0):
             model = GaussianModel([[2.0]], [2 * y], 0.8)
             found = hierarchical_map(model, prior)
-            assert abs(found.weights[0] - float(prior.penalty().prox(y, 0.16))) < 1e-7
-            grid = np.linspace(-6, 6, 4001)
-            best = max(float(model.log_likelihood(np.array([t])).sum() + prior.log_prob(t)) for t in grid)
-            assert found.value >= best - 1e-10
+            assert abs(found.weights[0] - float(penalty.prox(y, 0.16))) < 1e-7
+            assert found.value >= (model.log_likelihood(grid[:, None]).sum(axis=1) + log_prior).max() - 1e-10
 
 
 def test_models_refuse():
@@ -211,6 +211,9 @@ def test_bad_input_is_named():
             lambda: marginal_log_likelihood(GaussianModel(np.ones((2, 9)), [0.0, 1.0]), rayleigh, np.ones(9)),
         ),
         (ValueError, "sigma0", lambda: noise_bound(model, rayleigh, 0.0)),
+        (ValueError, "at most 2 columns", lambda: expanded_map(three, rayleigh, 1.0)),
+        (ValueError, "column of zeros", lambda: noise_bound(GaussianModel([[1.0, 0.0]], [1.0]), rayleigh)),
+        (ArithmeticError, "no maximum", lambda: expanded_map(LogisticModel([[1.0]], [1]), noise.Bernoulli(0.5))),
         (ValueError, "sigma0", lambda: expanded_map(model, rayleigh, np.nan)),
         (ValueError, "second_moment", lambda: noise_bound(model, noise.InverseNakagami(1.0, 1.0))),
         (ValueError, "w must", lambda: hierarchical_gap(rayleigh, 0.0)),
