@@ -15,7 +15,7 @@ from adaptive_dropout import noise as noises
 from adaptive_dropout import scale_mixtures as sm
 from adaptive_dropout.bessel_priors import log_bessel_k
 from adaptive_dropout.heavy_priors import scaled_exp1
-from adaptive_dropout.mixture import SpikePenalty
+from adaptive_dropout.mixture import SpikePenalty, _outside
 
 W = np.array([1e-8, 1e-4, 0.03, 0.4, 1.7, 9.0, 100.0])
 EVERY = pytest.mark.parametrize("prior", sm.MEMBERS, ids=lambda prior: repr(prior))
@@ -418,3 +418,12 @@ def test_names_of_noises():
         assert (
             np.abs(sm.named_prior(noise, 0.7, 2).log_prob(W) - direct) <= 1e-12 * np.maximum(1, np.abs(direct))
         ).all()
+
+
+@pytest.mark.parametrize("half", [1.0, 1.5, 3.5, 25.0, 500.0])
+def test_the_chance_to_be_far_outside_where_it_underflows(half):
+    x = np.array([5.0, 400.0, 800.0, 1500.0, 1e4]) + half
+    wanted = [float(mpmath.log(mpmath.gammainc(half, value, mpmath.inf, regularized=True))) for value in x]
+    assert wanted[-1] < -700, "below every double"
+    with np.errstate(divide="ignore"):  # as its callers do: Q itself is 0
+        assert np.allclose(_outside(np.log(x), half), wanted, rtol=1e-13)
