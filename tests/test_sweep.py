@@ -274,9 +274,10 @@ def test_closing_kills_what_runs_and_forgets_what_waits(tmp_path):
 
 
 DRIVER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from adaptive_dropout.sweep import Processes, grid, sweep
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore Ctrl-C
 folder = Path(sys.argv[1])
 
 def cell(x):
