@@ -177,7 +177,8 @@ def _pieces_sorted(y, r, beta):
     def piece(start, end, _, centre=0.0):
         top = bisect_right(y, -(1 + beta) * end, key=neg)
         last = bisect_left(y, -beta * start, lo=top, key=neg)
-        return top, last - top, float((y[top:last] - centre).sum())
+        part = y[top:last]
+        return top, last - top, float((part - centre if centre else part).sum())
 
     positive = bisect_left(y, 0.0, key=neg)
     floor = float(y[positive - 1]) if positive else 0.0
@@ -224,23 +225,24 @@ def _pieces_rows(y, r, beta, xp):
 _CHUNK = 32_768  # numbers handled at once on a CPU, so that they stay in its cache
 
 
-def _shrink(size, beta, shift, back):
-    """min(y / (1 + beta), max(y - beta t, 0)), the prox of non-negative numbers; size is used up."""
+def _shrink(size, beta, shift, back, out=None):
+    """min(y / (1 + beta), max(y - beta t, 0)), the prox of non-negative numbers, into out, by default size itself."""
     kept = size - shift
     kept += back
-    size /= 1 + beta
     if is_torch_array(size):
+        size /= 1 + beta
         return size.minimum(kept.clamp_(min=0))
-    return np.minimum(size, np.maximum(kept, 0, out=kept), out=kept)
+    out = np.divide(size, 1 + beta, out=size if out is None else out)
+    return np.minimum(out, np.maximum(kept, 0, out=kept), out=out)
 
 
 def _prox_one(v, r, beta, ordered):
     """The prox of one float64 vector, with the sizes of its pieces, in NumPy."""
     if ordered:
         top, middle, _, shift, back = pieces = _pieces_sorted(v, r, beta)
-        out = np.zeros_like(v)
+        out, part = np.zeros_like(v), slice(top, top + middle)
         np.divide(v[:top], 1 + beta, out=out[:top])
-        out[top : top + middle] = _shrink(v[top : top + middle].copy(), beta, shift, back)
+        _shrink(v[part], beta, shift, back, out[part])
         return out, pieces
     size = np.abs(v)
     pieces = _pieces(size, r, beta)
