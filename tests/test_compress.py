@@ -494,7 +494,20 @@ def test_to_csr():
     assert isinstance(to_csr(nn.Linear(3, 2)), CSRLinear) and same(model, to_csr(model, x, rounds=3), x)
 
 
-def test_the_faster_form_is_chosen():
+def test_the_faster_form_is_chosen(monkeypatch):
+    clock = [0.0]  # advances with the work of each layer, so that no other program can change the choice
+
+    def counted(forward, work):
+        def run(layer, x):
+            clock[0] += work(layer)
+            return forward(layer, x)
+
+        return run
+
+    monkeypatch.setattr(nn.Linear, "forward", counted(nn.Linear.forward, lambda layer: layer.weight.numel()))
+    stored = lambda layer: 5 * int((layer.to_dense().weight != 0).sum())  # a stored weight costs five dense ones
+    monkeypatch.setattr(CSRLinear, "forward", counted(CSRLinear.forward, stored))
+    monkeypatch.setattr("adaptive_dropout.nn.compress.time.perf_counter", lambda: clock[0])
     x = number(64, 1000)
     full, empty = nn.Linear(1000, 1000).double(), sparse(nn.Linear(1000, 1000), 0.001)
     model = to_csr(nn.Sequential(full, nn.ReLU(), empty), x, rounds=3)  # factors of 5 and more either way
