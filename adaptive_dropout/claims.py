@@ -6,7 +6,6 @@
 __all__ = ['CLAIMS', 'Row', 'short', 'Problem', 'load_problem', 'Claim', 'claim', 'save_figure']
 
 # %% ../nbs/79a_claims.ipynb #cell-02
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .data import load_digits, load_mnist
+from .files import write_whole
 from .tikhonov import standardise
 
 # %% ../nbs/79a_claims.ipynb #cell-05
@@ -122,8 +122,5 @@ def save_figure(
     """Write a figure as PNG, whole or not at all, and close it. Raises OSError where it cannot be written."""
     import matplotlib.pyplot as plt
 
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, dpi=dpi, format="png")
-    os.replace(part, path)
+    write_whole(path, lambda part: figure.savefig(part, dpi=dpi, format="png"))
     plt.close(figure)

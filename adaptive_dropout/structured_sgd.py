@@ -8,15 +8,14 @@ __all__ = ['SGDRun', 'masked_sgd', 'dropblock_sgd']
 # %% ../nbs/20c_structured_sgd.ipynb #cell-02
 import hashlib
 import json
-import os
 import warnings
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .dropblock import BlockMask, _matrices, _network, _require_count
+from .files import write_whole
 from .protocol import require_number
 
 # %% ../nbs/20c_structured_sgd.ipynb #cell-05
@@ -72,13 +71,8 @@ class SGDRun:
 
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         header = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in _ARRAYS}
-        path = Path(path)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            part.write_bytes(save(arrays, metadata={"run": json.dumps(header)}))
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        content = save(arrays, metadata={"run": json.dumps(header)})
+        write_whole(path, lambda part: part.write_bytes(content))
 
     @classmethod
     def load(

@@ -23,11 +23,11 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
-from uuid import uuid4
 
 import cloudpickle
 import numpy as np
 
+from .files import write_whole
 from .protocol import require_count
 
 # %% ../nbs/52_sweep.ipynb #cell-05
@@ -76,16 +76,8 @@ def _canonical(value, where):
 
 # %% ../nbs/52_sweep.ipynb #cell-12
 def _write(path, text):
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.stem}.{uuid4().hex}.part")
-    try:
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a text whole or not at all."""
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _read(path):

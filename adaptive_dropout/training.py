@@ -8,7 +8,6 @@ __all__ = ['SCHEDULES', 'TrainingData', 'from_images', 'save_checkpoint', 'load_
 # %% ../nbs/51_training.ipynb #cell-02
 import json
 import math
-import os
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from .data import ImageData
+from .files import read_tensors, write_whole
 from .protocol import require_choice, require_count, require_number
 from .stacked import Run, cross_entropy, random_stream, stack_runs
 
@@ -134,39 +134,23 @@ def save_checkpoint(
 
     Raises TypeError for values of other kinds, FileNotFoundError if the folder is missing.
     """
-    path, tensors = Path(path), {}
+    tensors = {}
     header = {"manifest": json.dumps({**_FORMAT, "state": _pack(state, "", tensors)})}
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path: the folder {str(path.parent)!r} does not exist")
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        safetensors.torch.save_file(tensors, temporary, header)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_whole(path, lambda part: safetensors.torch.save_file(tensors, part, header))
 
 
 def load_checkpoint(
     path,  # file that save_checkpoint wrote
 ) -> dict:  # the tree, with tensors on the CPU
     """Read what `save_checkpoint` wrote. Raises FileNotFoundError, or ValueError for a damaged or another file."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"path: there is no file {str(path)!r}")
+    header, tensors = read_tensors(path)
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            header, tensors = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         manifest = json.loads(header["manifest"])
         if {key: manifest.get(key) for key in _FORMAT} != _FORMAT:
             raise KeyError("format")
         return _unpack(manifest["state"], tensors)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path.name} is truncated or no safetensors file: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path.name} has no manifest of a checkpoint of this release") from error
+        raise ValueError(f"{Path(path).name} has no manifest of a checkpoint of this release") from error
 
 # %% ../nbs/51_training.ipynb #cell-12
 SCHEDULES = {

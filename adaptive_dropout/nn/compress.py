@@ -9,7 +9,6 @@ __all__ = ['compress', 'CSRLinear', 'to_csr', 'LatencyReport', 'latency_report',
 import copy
 import json
 import operator
-import os
 import statistics
 import time
 import warnings
@@ -27,6 +26,7 @@ from torch.nn import functional as F
 from torch.nn.utils.prune import BasePruningMethod
 from torch.utils._pytree import tree_leaves
 
+from ..files import read_tensors, write_whole
 from ..protocol import require_count
 
 # %% ../../nbs/42_compress.ipynb #cell-07
@@ -724,22 +724,6 @@ def _stored(name, tensor):
     return {name: tensor.contiguous().clone()}
 
 
-def _write(path, write):
-    """Call write(temporary path), then rename; on failure remove the temporary file and leave the target alone."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path: the folder {str(path.parent)!r} does not exist")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
 def save_pruned(
     model: nn.Module,  # nn.Sequential of supported layers (nested ones are opened), e.g. from compress or to_csr
     path,  # file to write; an existing one is replaced once the new one is complete
@@ -760,20 +744,14 @@ def save_pruned(
     arrays = {key: array for name, tensor in state.items() for key, array in _stored(name, tensor).items()}
     manifest = {"format": _FORMAT, "version": _VERSION, "dtype": "".join(dtypes), "layers": entries}
     metadata = {"manifest": json.dumps(manifest)}
-    return _write(path, lambda temporary: safetensors.torch.save_file(arrays, temporary, metadata))
+    return write_whole(path, lambda part: safetensors.torch.save_file(arrays, part, metadata))
 
 
 def _read_file(path):
     """The manifest and the arrays of a file."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"path: there is no file {str(path)!r}")
+    (metadata, arrays), path = read_tensors(path), Path(path)
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata, arrays = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         manifest = json.loads(metadata["manifest"])
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path.name} is truncated or no safetensors file: {error}") from error
     except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} has no manifest of a pruned network") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
@@ -878,7 +856,7 @@ def export_onnx(
         if not max(found) <= tolerance:
             raise RuntimeError(f"onnxruntime differs from torch by {max(found):.3g} of the largest output")
 
-    _write(path, write)
+    write_whole(path, write)
     return max(found)
 
 

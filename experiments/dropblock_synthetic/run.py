@@ -29,6 +29,7 @@ from adaptive_dropout.balanced_factors import alternating_minimization  # noqa: 
 from adaptive_dropout.block_masks import OverlappingMask, seed_rate  # noqa: E402
 from adaptive_dropout.dropblock import BlockMask, base_retain_probability  # noqa: E402
 from adaptive_dropout.dropconnect import WeightMask  # noqa: E402
+from adaptive_dropout.files import write_whole  # noqa: E402
 from adaptive_dropout.global_minimum import dropblock_global_minimum  # noqa: E402
 from adaptive_dropout.structured_sgd import SGDRun, masked_sgd  # noqa: E402
 
@@ -173,9 +174,8 @@ def keep(results: Path, cell: str, share: float, found: dict, seconds: float) ->
     options = [] if share == 1 else ["--share", f"{share:g}"]
     command = " ".join(["python experiments/dropblock_synthetic/run.py", cell, *options])
     record = {"cell": cell, "command": command, "device": "cpu", "seconds": round(seconds, 2), **versions(), **found}
-    part = results / f"{cell}.json.part"
-    part.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    os.replace(part, results / f"{cell}.json")
+    text = json.dumps(record) + "\n"
+    write_whole(results / f"{cell}.json", lambda part: part.write_text(text, encoding="utf-8"))
     _state(results, cell).unlink(missing_ok=True)
 
 

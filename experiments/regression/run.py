@@ -37,6 +37,7 @@ from scipy.special import logsumexp  # noqa: E402
 
 from adaptive_dropout import noise as noises  # noqa: E402
 from adaptive_dropout.data import RegressionData, load_digits, load_yacht  # noqa: E402
+from adaptive_dropout.files import write_whole  # noqa: E402
 from adaptive_dropout.scale_mixtures import named_prior  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -445,9 +446,8 @@ def versions() -> dict:
 def keep(results: Path, cell: str, arguments: str, found: dict, seconds: dict) -> None:
     """Write the result of a cell, whole or not at all."""
     record = {"cell": cell, "command": f"python experiments/regression/run.py {cell}{arguments}", "device": "cpu"}
-    part = results / f"{cell}.json.part"
-    part.write_text(json.dumps(record | seconds | versions() | found) + "\n", encoding="utf-8")
-    os.replace(part, results / f"{cell}.json")
+    text = json.dumps(record | seconds | versions() | found) + "\n"
+    write_whole(results / f"{cell}.json", lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def parsed(arguments: list[str] | None):
