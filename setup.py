@@ -51,7 +51,7 @@ setup(
     include_package_data=True,
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
-    extras_require={name: settings[f"{name}_requirements"].split() for name in ("bayes", "dev")},
+    extras_require={name: settings[f"{name}_requirements"].split() for name in ("explore", "bayes", "dev")},
     entry_points={"console_scripts": settings["console_scripts"].split()},
     zip_safe=False,
 )

@@ -88,7 +88,7 @@ def from_images(
     deviation = float(raw.std()) if deviation is None else require_number("deviation", deviation, 0)
 
     def pair(pixels, labels):
-        pixels = ((torch.as_tensor(pixels).to(device).float() / 255) - mean) / deviation
+        pixels = ((torch.tensor(pixels, device=device).float() / 255) - mean) / deviation
         x = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.movedim(-1, 1)
         return x.contiguous(), torch.as_tensor(labels).to(device)
 
@@ -351,15 +351,22 @@ class _Training:
         return found.tolist()
 
 
+def _flushes():
+    """Whether numbers below the smallest normal one count as zero in this thread."""
+    return float(torch.tensor(1e-39) * 2) == 0
+
+
 @contextmanager
-def _threads(count):
-    """The given number of threads inside; None changes nothing."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if count is None else require_count("threads", count))
+def _arithmetic(threads):
+    """The given number of threads, None for as many as there were; subnormal numbers count as zero."""
+    before, flushed = torch.get_num_threads(), _flushes()
+    torch.set_num_threads(before if threads is None else require_count("threads", threads))
+    torch.set_flush_denormal(True)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        torch.set_flush_denormal(flushed)
 
 
 def train(
@@ -390,7 +397,7 @@ def train(
     training = _Training(several, data, epochs, require_count("batch", batch), schedule, loss, stacked)
     if checkpoint is not None and Path(checkpoint).exists():
         training.restore(checkpoint)
-    with _threads(threads):
+    with _arithmetic(threads):
         _drive(training, checkpoint, save_every, progress)
     histories = [History(tuple(records)) for records in training.records]
     return histories[0] if isinstance(runs, Run) else histories

@@ -388,3 +388,20 @@ def test_the_subpackage_loads_torch_only_when_it_is_used():
         "import sys, adaptive_dropout.nn as n; assert 'torch' not in sys.modules; n.StandoutReLU; sys.modules['torch']"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("form", ("plain", "local", "additive"))
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64, torch.bfloat16))
+@pytest.mark.parametrize("columns", (False, True))
+def test_the_gradient_in_place_is_that_of_the_cost(form, dtype, columns):
+    torch.manual_seed(0)
+    layer = VariationalDropoutLinear(40, 30, form=form, dtype=dtype)
+    names = ["weight", "log_sigma2" if form == "additive" else "log_ratio"]
+    parameters = [getattr(layer, name) for name in names]
+    wanted = torch.autograd.grad(0.3 * layer.cost(), parameters, allow_unused=True)
+    outs = {name: torch.full((40, 30) if columns else (30, 40), 2.0, dtype=dtype) for name in names}
+    outs = {name: out.t() if columns else out for name, out in outs.items()}
+    layer.add_cost_gradient(0.3, outs)
+    for out, gradient in zip(outs.values(), wanted, strict=True):
+        step = torch.zeros_like(out) if gradient is None else gradient
+        assert ((out - (2 + step)).abs() <= 4 * torch.finfo(dtype).eps * (2 + step.abs())).all()

@@ -54,8 +54,8 @@ def _coefficients(formula, dtype, device):
     return _fitted(formula, dtype, device)
 
 
-def _look_up(place, rows, value, rate, row, index):
-    """Put D and -dD / d log x into value and rate; place is _fine * log x, and is overwritten like row and index."""
+def _look_up(place, rows, value, rate, row, index, needed=True):
+    """Put D, if needed, and -dD / d log x into value and rate; place is _fine * log x; the rest is overwritten."""
     place.clamp_(min=-_reach * _fine)
     left = torch.floor(place, out=rate).clamp_(max=_reach * _fine - 1)
     place.sub_(left)
@@ -65,8 +65,10 @@ def _look_up(place, rows, value, rate, row, index):
     torch.addcmul(torch.index_select(lower[0], 0, index, out=row), rate, place, out=value)
     for coefficients in lower[1:]:  # Horner's rule for the derivative and the polynomial
         torch.addcmul(value, rate, place, out=rate)
-        torch.addcmul(torch.index_select(coefficients, 0, index, out=row), value, place, out=value)
+        if needed or coefficients is not rows[0]:
+            torch.addcmul(torch.index_select(coefficients, 0, index, out=row), value, place, out=value)
     rate.mul_(-_fine)
+
 
 # %% ../../nbs/40_layers.ipynb #cell-09
 def _pieces(*tensors):
@@ -80,24 +82,37 @@ def _square(weight, out=None):
     return torch.square(weight, out=out).add_(torch.finfo(weight.dtype).tiny)
 
 
+def _curves(log_noise, weight, formula, *others, needed=True):
+    """For each piece: D (if needed), dD / d log_noise, the piece of the weight and its square (or None), of others."""
+    rows, buffers = _coefficients(formula, log_noise.dtype, log_noise.device), None  # the same memory for every piece
+    for spread, *rest in _pieces(log_noise, *(() if weight is None else (weight,)), *others):
+        buffers = buffers or [torch.empty_like(spread, dtype=kind) for kind in [spread.dtype] * 5 + [torch.int32]]
+        place, value, rate, row, square, index = (buffer[: len(spread)] for buffer in buffers)
+        w = None if weight is None else rest.pop(0)
+        if w is None:
+            torch.mul(spread, -_fine, out=place)
+        else:
+            torch.log(_square(w, out=square), out=place).sub_(spread).mul_(_fine)
+        _look_up(place, rows, value, rate, row, index, needed)
+        yield value, rate, w, square, rest
+
+
+def _add_slopes(log_noise, weight, formula, outs, scale):
+    """Add scale times the derivatives of the sum of D to outs: by log_noise, and by the weight if there is one."""
+    for _, rate, w, square, (out, *more) in _curves(log_noise, weight, formula, *outs, needed=False):
+        out.add_(rate, alpha=scale)
+        if more:
+            more[0].addcdiv_(rate.mul_(w), square, value=-2 * scale)
+
+
 class _Divergence(torch.autograd.Function):
     """Sum of D, and its derivative with respect to the first argument (over the weight, if one is given)."""
 
     @staticmethod
     def forward(log_noise, weight, formula):
-        rows = _coefficients(formula, log_noise.dtype, log_noise.device)
         rates, sums = torch.empty_like(log_noise, memory_format=torch.contiguous_format), []
-        buffers = None  # the same memory for every piece
-        for spread, rate, *weights in _pieces(log_noise, rates, *(() if weight is None else (weight,))):
-            buffers = buffers or [torch.empty_like(spread, dtype=dtype) for dtype in [spread.dtype] * 4 + [torch.int32]]
-            place, value, row, square, index = (buffer[: len(spread)] for buffer in buffers)
-            if weights:
-                torch.log(_square(*weights, out=square), out=place).sub_(spread).mul_(_fine)
-            else:
-                torch.mul(spread, -_fine, out=place)
-            _look_up(place, rows, value, rate, row, index)
-            if weights:
-                rate.mul_(*weights).div_(square)
+        for value, rate, w, square, (out,) in _curves(log_noise, weight, formula, rates):
+            out.copy_(rate) if w is None else torch.mul(rate, w, out=out).div_(square)
             sums.append(value.sum())
         return torch.stack(sums).sum(), rates
 
@@ -164,6 +179,20 @@ class NoisyLayer:
     def cost(self):
         """What the objective charges for the noise, summed over the weights."""
         return self.weight.new_zeros(())
+
+    @torch.no_grad()
+    def add_cost_gradient(
+        self,
+        scale: float,  # factor, such as 1 / n
+        outs: dict,  # name of a parameter -> tensor of its shape, to which its gradient is added
+    ):
+        """Add scale times the gradient of `cost()` in place: what a backward pass would do, in fewer passes."""
+        parameters = [getattr(self, name) for name in outs]
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(self.cost(), parameters, allow_unused=True)
+        for out, gradient in zip(outs.values(), gradients, strict=True):
+            if gradient is not None:
+                out.add_(gradient, alpha=scale)
 
     def sparse_weights(
         self,
@@ -234,6 +263,15 @@ class _VariationalDropout(NoisyLayer):
     def cost(self):
         """The same as kl()."""
         return self.kl()
+
+    @torch.no_grad()
+    def add_cost_gradient(self, scale, outs):
+        names = [self._name] + ["weight"] * (self._name == "log_sigma2")
+        slots = [outs[name] for name in names if name in outs]
+        if len(slots) < len(names) or any(not out.is_contiguous() or out.element_size() < 4 for out in slots):
+            return super().add_cost_gradient(scale, outs)
+        noise, *weight = (getattr(self, name).detach() for name in names)
+        _add_slopes(noise, weight[0] if weight else None, self.formula, slots, scale)
 
     def relevance(self):
         """Retain parameter w^2 / (w^2 + sigma^2) of each weight, a tensor without a graph."""

@@ -737,11 +737,10 @@ class _Noisy(_Method):
         return self.term(1.0, self.tensors())
 
     def add_gradients(self, lam, outs):
-        with torch.enable_grad():
-            gradients = torch.autograd.grad(self.term(lam, self.tensors()), self.tensors(), allow_unused=True)
-        for out, gradient in zip(outs, gradients, strict=True):
-            if gradient is not None:
-                out.add_(gradient)
+        slots = {id(tensor): out for tensor, out in zip(self.tensors(), outs, strict=True)}
+        for layer in self.layers.values():
+            own = {name: slots[id(p)] for name, p in layer.named_parameters(recurse=False) if id(p) in slots}
+            layer.add_cost_gradient(lam, own)
 
     def tensors(self):
         return [*super().tensors(), *self.extra().values()]
