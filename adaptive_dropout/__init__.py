@@ -35,6 +35,11 @@ _names = {
     "nn.sparsify": "Sparsifier CubicRamp",
     "nn.compress": "compress to_csr latency_report save_pruned load_pruned export_onnx",
     "stacked": "Run Stack stack_runs",
+    "lenet_study": "lenet",
+    "sparse_images": "sparsify_images",
+    "explorers": "PenaltyExplorer DropBlockExplorer",
+    "live": "LiveTraining LiveExperiment",
+    "serve": "explore",
     "training": "TrainingData History from_images train save_checkpoint load_checkpoint",
 }
 # Modules used with their name in front: `adaptive_dropout.noise.Bernoulli`.

@@ -57,6 +57,7 @@ class Problem:
     source: str  # where the data came from, with what was dropped
     quick: bool = False  # smaller samples
     out: Path | None = None  # folder for figures; None draws nothing
+    data_dir: str | None = None  # where MNIST lies, if not in the usual places
 
 # %% ../nbs/79a_claims.ipynb #cell-10
 def load_problem(
@@ -77,7 +78,8 @@ def load_problem(
     columns = f"{design.X.shape[1]} of {pixels.shape[1]} columns ({dropped} constant ones dropped)"
     source = f"{images.source}, {len(odd)} images, {columns}"
     folder = None if out is None else Path(out)
-    return Problem(design.X, odd - odd.mean(), pixels[:, design.kept], images.train_labels[rows], source, quick, folder)
+    kept, labels = pixels[:, design.kept], images.train_labels[rows]
+    return Problem(design.X, odd - odd.mean(), kept, labels, source, quick, folder, data_dir)
 
 # %% ../nbs/79a_claims.ipynb #cell-13
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Claim:
     name: str  # as on the command line
     measure: Callable  # function from a Problem to an iterable of Rows
     rows: int = 1  # how many rows it gives, for the progress bar
+    by_name: bool = False  # whether it takes hours, and runs only where it is named
 
     def __call__(self, problem: Problem):  # problem: what to measure on
         """The rows, one by one."""
@@ -104,11 +107,12 @@ CLAIMS: dict[str, Claim] = {}
 def claim(
     name: str,  # the name used on the command line
     rows: int = 1,  # how many rows it gives, for the progress bar
+    by_name: bool = False,  # whether it takes hours, and runs only where it is named
 ):  # the decorator, which returns the function as it is
     """Register a function from a Problem to Rows (a list, or a generator) as a claim."""
 
     def add(function):
-        CLAIMS[name] = Claim(name, function, rows)
+        CLAIMS[name] = Claim(name, function, rows, by_name)
         return function
 
     return add

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from . import duality_claims, shrinkage_claims, structured_claims  # noqa: F401 (they register their claims)
+from . import duality_claims, network_claims, shrinkage_claims, structured_claims  # noqa: F401 (they register their claims)
 from .claims import CLAIMS, Row, load_problem
 from .files import write_whole
 
@@ -97,11 +97,11 @@ def reproduce(
 
 
 def _known(names):
-    """The names asked for, or all; unknown ones raise with the list of valid ones."""
+    """The names asked for, or all but those that run only by name; unknown ones raise with the list of valid ones."""
     unknown = [name for name in names if name not in CLAIMS]
     if unknown:
         raise ValueError(f"unknown claim {', '.join(map(repr, unknown))}; valid claims are {', '.join(CLAIMS)}")
-    return list(names) or list(CLAIMS)
+    return list(names) or [name for name, one in CLAIMS.items() if not one.by_name]
 
 
 def _measure(name, problem, bar):

@@ -5,6 +5,7 @@ gives one, so that a rule that has stopped looking is noticed.
 """
 
 import ast
+import importlib
 import io
 import json
 import re
@@ -340,11 +341,16 @@ def _own_modules(tree: ast.AST) -> list[str]:
         elif node.level:
             found.append("." * node.level + (node.module or ""))
         elif node.module in (PACKAGE, f"{PACKAGE}.nn"):
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [_home(node.module, alias.name) for alias in node.names]
         else:
             found.append(node.module)
     own = [m for m in found if m.startswith((".", f"{PACKAGE}."))]
     return [m.removeprefix(f"{PACKAGE}.") for m in own if m != f"{PACKAGE}.__version__"]
+
+
+def _home(package: str, name: str) -> str:
+    "The module of a name that is imported from the package itself: a public name's, or the one of that name."
+    return f"{package}.{importlib.import_module(package)._home.get(name, name)}"
 
 
 def _wrong_way(page: Page, module: str, home: dict[str, Page], strict: bool) -> list[str]:
@@ -387,10 +393,10 @@ def test_bad_pages_are_noticed_by(rule):
     assert rule(TREE_RULES[rule])
 
 
-def test_the_sidebar_lists_every_page_in_order():
+def test_the_sidebar_lists_every_page_once():
     configuration = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))
     listed = site_builder.entries(configuration["website"]["sidebar"]["contents"])
-    assert listed == [path.name for path in notebooks.all_pages()]
+    assert sorted(listed) == sorted([path.name for path in notebooks.all_pages()] + list(site_builder.GENERATED))
     assert site_builder.entries(["a", {"section": "s", "contents": ["b", "c"]}]) == ["a", "b", "c"]
 
 
@@ -407,6 +413,14 @@ def test_order_of_pages():
     for how in ((".a", "x"), ("", "a"), (".c", "x")):
         user = page(HEADER, "#| default_exp c", high.format(*how), name="02_c")
         assert bool(imports_point_down([low, user])) == (how == (".c", "x"))
+
+
+def test_a_public_name_counts_as_its_module():
+    solver = page(HEADER, "#| default_exp majorise", name="13_majorise")
+    for name, right in (("12_early", False), ("14_late", True)):
+        user = page(HEADER, "from adaptive_dropout import irls", name=name)
+        assert bool(imports_point_down([solver, user])) != right
+    assert _home(f"{PACKAGE}.nn", "CSRLinear") == f"{PACKAGE}.nn.compress"
 
 
 # ---- rules over files ----

@@ -157,7 +157,11 @@ def stored_outputs() -> tuple[int, int]:
 
 @stage("pytest", "properties, references, house rules, packaging")
 def pytest() -> tuple[int, int]:
-    status, text = run(sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider")
+    return run_pytest("-n", "2", "-m", "not browser")
+
+
+def run_pytest(*options: str) -> tuple[int, int]:
+    status, text = run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options)
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)\b", text)}
     bad = counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
     if counts.get("skipped"):
@@ -224,6 +228,11 @@ def reproduce() -> tuple[int, int]:
 @stage("site", "every page builds without a warning, and its links lead somewhere")
 def site() -> tuple[int, int]:
     return succeeds(sys.executable, "tools/site_builder.py")
+
+
+@stage("browser", "every page and every explorer in Chromium; fails without it where CI is set, else is left out")
+def browser() -> tuple[int, int]:
+    return run_pytest("-m", "browser", "-rs")
 
 
 # ---- command line ----

@@ -1,118 +1,102 @@
-"""The site without Quarto: `make docs` builds every page of nbs/ into _docs/.
+"""The site: `make docs` builds every page of nbs/ into _docs/.
 
-nbdev processes the notebooks (_proc/), pandoc (from the PyPI package pypandoc_binary) turns them into HTML with MathML,
-and this file puts title, sidebar and style around them. Title and order come from _quarto.yml. A warning of pandoc, a
-page that is missing or a link that leads nowhere is an error.
+    python tools/site_builder.py             # by pandoc (from the PyPI package pypandoc_binary)
+    python tools/site_builder.py --quarto    # by Quarto, which must be installed
+
+Both take title, order and sections from _quarto.yml, the pages from nbs/, and two pages that are made here: the names
+of the package (site_api.py) and CHANGELOG.md. A warning, a missing page or a link that leads nowhere is an error.
+By pandoc, nbdev processes a notebook (site_pages.py), pandoc makes HTML with MathML of it (site_html.py), and this file
+puts title, sidebar and search around it. What a page needs in the browser is in tools/site/; nothing is fetched.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
+import argparse
 import html
-import io
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
+import site_html
 import yaml
-from notebooks import NOTEBOOKS, ROOT, WIDGET_STATE, WIDGET_VIEW, _text, all_pages, read
+from notebooks import NOTEBOOKS, ROOT, all_pages, read
 from readme import settings
+from site_api import Definition, Lookup, api_page, changes_page, definitions, html_name
+from site_pages import Page, fenced, numbered, page_of, processed
+
+__all__ = ["build", "dead_links", "entries", "fenced", "linked", "numbered"]
 
 SITE = ROOT / "_docs"
-PROCESSED = ROOT / "_proc"
+PROCESSED = ROOT / "_proc"  # Quarto's input
 TEMPLATE = Path(__file__).with_name("site_template.html")
-MARKDOWN = "commonmark_x-smart"
+ASSETS = Path(__file__).with_name("site")
+GENERATED = {  # pages without a notebook: title and description
+    "api.qmd": ("Names of the package", "Every public function and class, and the page that defines it."),
+    "changes.qmd": ("Changes", "What a user of the package gets with each version."),
+}
 
 
-# ---- notebook -> Markdown ----
+# ---- what is on the site ----
 
 
-def process_notebooks() -> None:
-    "nbdev's part: the notebooks as the site shows them, in _proc/."
-    from nbdev import doclinks
-    from nbdev.config import get_config
-    from nbdev.quarto import refresh_quarto_yml
-    from nbdev.serve import proc_nbs
-
-    shutil.rmtree(PROCESSED, ignore_errors=True)
-    messages = io.StringIO()
-    with contextlib.redirect_stderr(messages), contextlib.redirect_stdout(messages):
-        refresh_quarto_yml()
-        doclinks._build_modidx()
-        proc_nbs(get_config().nbs_path, n_workers=2)
-    if messages.getvalue().strip():
-        raise SystemExit(f"nbdev says while processing the pages:\n{messages.getvalue()}")
+def website() -> dict:
+    "The part of _quarto.yml about the site, after a look at whether all its pages are there."
+    found = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]
+    listed, there = entries(found["sidebar"]["contents"]), {path.name for path in all_pages()} | set(GENERATED)
+    if unknown := sorted(set(listed) - there):
+        raise SystemExit(f"the sidebar in _quarto.yml lists pages that are not there: {', '.join(unknown)}")
+    return found
 
 
-class Page:
-    """One processed notebook on its way to HTML."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.nb = read(path)
-        raw = self.nb["cells"][0]["source"].strip().strip("-")
-        self.front = yaml.safe_load(raw)
-        self.file = self.front["output-file"]
-        self.pictures = 0
-
-    def markdown(self) -> str:
-        "The page as one Markdown text; pictures are written beside it."
-        parts = [f"# {self.front['title']}", f"*{self.front.get('description', '')}*"]
-        for cell in self.nb["cells"][2:]:  # after the front matter and nbdev's warning not to edit
-            parts.append(cell["source"] if cell["cell_type"] == "markdown" else self.code(cell))
-        return "\n\n".join(parts)
-
-    def code(self, cell: dict) -> str:
-        if "show_doc(" in cell["source"]:  # the definition itself follows; keep the place that links lead to
-            names = re.findall(r"show_doc\(([\w.]+)", cell["source"])
-            return "\n".join(f'<span id="{name}"></span>' for name in names)
-        hidden = re.search(r"^#\s*\|\s*(hide|include:\s*false)\s*$", cell["source"], flags=re.MULTILINE)
-        if hidden:
-            return ""
-        silent = re.search(r"^#\s*\|\s*echo:\s*false", cell["source"], flags=re.MULTILINE)
-        source = "\n".join(line for line in cell["source"].splitlines() if not re.match(r"#\s*\|", line)).strip("\n")
-        shown = "" if silent or not source.strip() else fenced(source, "python")
-        return "\n\n".join([shown, *(self.output(output) for output in cell["outputs"])])
-
-    def output(self, output: dict) -> str:
-        "One output in the richest form that a page without a kernel can show."
-        data = output.get("data", {})
-        if WIDGET_VIEW in data:
-            return self.widget(data[WIDGET_VIEW]["model_id"])
-        if "image/png" in data:
-            return self.picture(data["image/png"])
-        if "text/html" in data:
-            return fenced(_text(data["text/html"]), "{=html}")
-        if "text/markdown" in data or "text/latex" in data:
-            return _text(data.get("text/markdown") or data["text/latex"])
-        return fenced(_text(output.get("text") or data.get("text/plain", "")).rstrip(), "{.output}")
-
-    def picture(self, content: str) -> str:
-        self.pictures += 1
-        name = f"images/{Path(self.file).stem}-{self.pictures}.png"
-        (SITE / "images").mkdir(exist_ok=True)
-        (SITE / name).write_bytes(base64.b64decode(_text(content)))
-        return f"![Figure {self.pictures} of the page {self.front['title']}]({name})"
-
-    def widget(self, model_id: str) -> str:
-        "The frame that was saved with the page, and where to move the slider."
-        state = self.nb["metadata"].get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
-        children = state.get(model_id, {}).get("state", {}).get("children", [])
-        models = [state.get(child.removeprefix("IPY_MODEL_"), {}) for child in children]
-        frames = [self.output(o) for model in models for o in model.get("state", {}).get("outputs", ())]
-        return "\n\n".join([*frames, "*The sliders move where the page runs: `make lab`.*"])
+def entries(contents: list) -> list[str]:
+    "Files that a sidebar names, sections opened."
+    inner = [entries(entry["contents"]) if isinstance(entry, dict) else [entry] for entry in contents]
+    return [name for names in inner for name in names]
 
 
-def fenced(text: str, kind: str) -> str:
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
-    return f"{fence} {kind}\n{text}\n{fence}"
+def titles_of_pages() -> dict[str, str]:
+    "Source -> title, of all pages."
+    found = {path.name: read(path)["cells"][0]["source"].splitlines()[0].lstrip("# ") for path in all_pages()}
+    return found | {name: title for name, (title, _) in GENERATED.items()}
 
 
-# ---- Markdown -> HTML ----
+def generated_pages(known: list[Definition], titles: dict[str, str]) -> list[Page]:
+    sources = {html_name(source): source for source in titles}
+    by_file = {file: titles[source] for file, source in sources.items()}
+    bodies = {"api.qmd": api_page(known, sources, by_file), "changes.qmd": changes_page()}
+    return [Page(name, *about, bodies[name]) for name, about in GENERATED.items()]
+
+
+# ---- one page ----
+
+
+@dataclass(frozen=True)
+class Common:
+    """What every page needs to know."""
+
+    folder: Path
+    files: dict[str, str]  # source -> file of the site
+    values: dict[str, str]  # settings.ini
+    names: Lookup
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A page as HTML, still without what stands around it."""
+
+    source: str
+    file: str
+    title: str
+    description: str
+    toc: str
+    body: str
 
 
 def linked(markdown: str, files: dict[str, str], values: dict[str, str]) -> str:
@@ -130,35 +114,31 @@ def linked(markdown: str, files: dict[str, str], values: dict[str, str]) -> str:
     return re.sub(r"(?<!!)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s#]+)(#[^)\s]*)?\)", link, markdown)
 
 
-def to_html(markdown: str, name: str) -> tuple[str, str]:
-    "Table of contents and body; any warning of pandoc is an error."
-    import pypandoc
-
-    split = "<!-- body -->"
-    template = SITE / "pandoc.template"
-    template.write_text(f"$toc$\n{split}\n$body$", encoding="utf-8")
-    options = ["--mathml", "--toc", "--toc-depth=3", "--fail-if-warnings", "--wrap=none", f"--template={template}"]
-    command = [pypandoc.get_pandoc_path(), "-f", MARKDOWN, "-t", "html5", "--metadata=pagetitle:x", *options]
-    done = subprocess.run(command, input=markdown, capture_output=True, text=True, encoding="utf-8")
-    template.unlink()
-    if done.returncode or done.stderr.strip():
-        raise SystemExit(f"{name}: pandoc says: {done.stderr.strip()}")
-    toc, _, body = done.stdout.partition(split)
-    return toc, body
+def render(common: Common, page: Page | Path) -> Rendered:
+    "HTML of one page; its pictures are written."
+    if isinstance(page, Path):
+        page = page_of(page.name, processed(page))
+    for name, content in page.pictures.items():
+        (common.folder / name).write_bytes(content)
+    markdown = linked(page.body, common.files, common.values)
+    toc, body = site_html.pandoc(markdown, page.source, common.folder / "pandoc.template")
+    pictures = page.pictures | {f"images/{p.name}": p.read_bytes() for p in (NOTEBOOKS / "images").glob("*.png")}
+    body = site_html.finished(body, page.file, common.names, pictures)
+    return Rendered(page.source, page.file, page.title, page.description, toc, body)
 
 
-def entries(contents: list) -> list[str]:
-    "Files that a sidebar names, sections opened."
-    inner = [entries(entry["contents"]) if isinstance(entry, dict) else [entry] for entry in contents]
-    return [name for names in inner for name in names]
+# ---- around a page ----
 
 
 def sidebar(contents: list, titles: dict[str, tuple[str, str]], here: str) -> str:
-    "The sidebar of _quarto.yml as nested lists; the page that is open is marked."
+    "The sidebar of _quarto.yml as nested lists; the page that is open is marked, and so are the sections around it."
     items = []
     for entry in contents:
         if isinstance(entry, dict):
-            items.append(f"<li>{html.escape(entry['section'])}{sidebar(entry['contents'], titles, here)}</li>")
+            inside = here in [titles[name][0] for name in entries(entry["contents"])]
+            inner = sidebar(entry["contents"], titles, here)
+            head = f"<summary>{html.escape(entry['section'])}</summary>"
+            items.append(f"<li><details{' open' if inside else ''}>{head}{inner}</details></li>")
         else:
             file, title = titles[entry]
             current = ' aria-current="page"' if file == here else ""
@@ -166,74 +146,159 @@ def sidebar(contents: list, titles: dict[str, tuple[str, str]], here: str) -> st
     return "<ul>" + "".join(items) + "</ul>"
 
 
-def build() -> list[str]:
-    "Build the site; returns the names of its files."
-    website = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]
-    values, frame = settings(), TEMPLATE.read_text(encoding="utf-8")
-    process_notebooks()
-    missing = [path.name for path in all_pages() if not (PROCESSED / path.name).exists()]
-    if missing:
-        raise SystemExit(f"nbdev left out {', '.join(missing)} (a checkout below a folder with a dot does that)")
-    unknown = sorted(set(entries(website["sidebar"]["contents"])) - {path.name for path in all_pages()})
-    if unknown:
-        raise SystemExit(f"the sidebar in _quarto.yml lists pages that are not there: {', '.join(unknown)}")
-    shutil.rmtree(SITE, ignore_errors=True)
-    SITE.mkdir()
-    if (NOTEBOOKS / "images").is_dir():
-        shutil.copytree(NOTEBOOKS / "images", SITE / "images")
-    pages = [Page(PROCESSED / path.name) for path in all_pages()]
-    files = {page.path.name: page.file for page in pages}
-    titles = {page.path.name: (page.file, page.front["title"]) for page in pages}
+def neighbours(order: list[str], titles: dict[str, tuple[str, str]], source: str) -> str:
+    "Links to the page before and the page after, in the order of the sidebar."
+    if source not in order:
+        return ""
+    place, links = order.index(source), []
+    for kind, label, step in (("prev", "Before", -1), ("next", "Next", 1)):
+        if 0 <= place + step < len(order):
+            file, title = titles[order[place + step]]
+            links.append(f'<a rel="{kind}" href="{file}"><small>{label}</small>{html.escape(title)}</a>')
+    return "".join(links)
+
+
+def open_elsewhere(source: str, values: dict[str, str]) -> str:
+    "Where the page can be run or read, once the project has an address."
+    address, branch = values["git_url"].rstrip("/"), values["branch"]
+    if not address or not source.endswith(".ipynb"):
+        return ""
+    links = {"Source": f"{address}/blob/{branch}/nbs/{source}"}
+    if address.startswith("https://github.com/"):
+        project = address.removeprefix("https://github.com/")
+        links["Colab"] = f"https://colab.research.google.com/github/{project}/blob/{branch}/nbs/{source}"
+        links["Binder"] = f"https://mybinder.org/v2/gh/{project}/{branch}?labpath=nbs/{source}"
+    return " · ".join(f'<a href="{html.escape(url)}">{name}</a>' for name, url in links.items())
+
+
+def filled(frame: str, parts: dict[str, str]) -> str:
+    "The template with {{name}} replaced by the part of that name."
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], frame)
+
+
+def written(pages: list[Rendered], site: dict, common: Common) -> None:
+    "Write every page with what stands around it, and what they share."
+    frame, contents = TEMPLATE.read_text(encoding="utf-8"), site["sidebar"]["contents"]
+    titles, order = {page.source: (page.file, page.title) for page in pages}, entries(contents)
     for page in pages:
-        toc, body = to_html(linked(page.markdown(), files, values), page.path.name)
-        menu = sidebar(website["sidebar"]["contents"], titles, page.file)
-        filled = {"title": html.escape(page.front["title"]), "site": html.escape(website["title"])}
-        filled |= {
-            "description": html.escape(page.front.get("description", "")),
-            "sidebar": menu,
-            "toc": toc,
-            "body": body,
-        }
-        text = re.sub(r"\{\{(\w+)\}\}", lambda match, filled=filled: filled[match[1]], frame)
-        (SITE / page.file).write_text(text, encoding="utf-8")
-    return sorted(files.values())
+        parts = {key: html.escape(value) for key, value in asdict(page).items() if key not in ("toc", "body")}
+        parts |= {"toc": page.toc, "body": page.body, "site": html.escape(site["title"])}
+        parts |= {"sidebar": sidebar(contents, titles, page.file), "neighbours": neighbours(order, titles, page.source)}
+        parts["elsewhere"] = open_elsewhere(page.source, common.values)
+        (common.folder / page.file).write_text(filled(frame, parts), encoding="utf-8")
+    for asset in ASSETS.iterdir():
+        shutil.copy(asset, common.folder / asset.name)
+    index = "SEARCH = " + json.dumps(search_index(pages, common.names), ensure_ascii=False, separators=(",", ":"))
+    (common.folder / "search_index.js").write_text(index + ";\n", encoding="utf-8")
+    if host := common.values["doc_host"]:  # a sitemap must name full addresses
+        base = host.rstrip("/") + "/" + common.values["doc_baseurl"].strip("/")
+        (common.folder / "sitemap.xml").write_text(sitemap(pages, base.rstrip("/")), encoding="utf-8")
+
+
+def search_index(pages: list[Rendered], names: Lookup) -> list[list[str]]:
+    "Rows [address, title of the page, heading or name, words]: the sections of all pages and the public names."
+    rows = []
+    for page in pages:
+        found = site_html.sections(page.body) if page.source != "api.qmd" else []
+        first = page.description + " "
+        for name, heading, words in found:
+            rows.append([page.file + ("#" + name if name else ""), page.title, heading, (first + words).strip()])
+            first = ""
+    titles = {page.file: page.title for page in pages}
+    known = {item.target: item for items in names.table.values() for item in items}
+    rows += [[d.target, titles[d.page], d.name, d.summary, d.module] for d in known.values() if d.page in titles]
+    return rows
+
+
+def sitemap(pages: list[Rendered], base: str) -> str:
+    urls = "".join(f"<url><loc>{html.escape(base)}/{page.file}</loc></url>" for page in pages)
+    return f'<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{urls}</urlset>\n'
+
+
+# ---- the whole site ----
+
+
+def build(folder: Path = SITE) -> list[str]:
+    "Build the site by pandoc; returns the names of its files."
+    site, titles, known = website(), titles_of_pages(), definitions()
+    common = Common(folder, {source: html_name(source) for source in titles}, settings(), Lookup(known))
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "images").mkdir(parents=True)
+    for picture in (NOTEBOOKS / "images").glob("*"):
+        shutil.copy(picture, folder / "images")
+    template = folder / "pandoc.template"
+    template.write_text(f"$toc$\n{site_html.SPLIT}\n$body$", encoding="utf-8")
+    work = [*all_pages(), *generated_pages(known, titles)]
+    with get_context("fork").Pool(2) as pool:
+        pages = pool.map(partial(render, common), work, chunksize=1)
+    template.unlink()
+    written(pages, site, common)
+    return sorted(page.file for page in pages)
+
+
+def build_by_quarto() -> None:
+    "Build the site by Quarto; a warning in its log is an error, for it exits with 0 after dead references."
+    from nbdev.config import get_config
+    from nbdev.quarto import refresh_quarto_yml
+    from nbdev.serve import proc_nbs
+
+    website()
+    shutil.rmtree(PROCESSED, ignore_errors=True)
+    refresh_quarto_yml()
+    proc_nbs(get_config().nbs_path)
+    for page in generated_pages(definitions(), titles_of_pages()):
+        front = yaml.safe_dump({"title": page.title, "description": page.description}, allow_unicode=True)
+        (PROCESSED / page.source).write_text(f"---\n{front}---\n\n{page.body}", encoding="utf-8")
+    done = subprocess.run(
+        ["quarto", "render", "--no-cache"], cwd=PROCESSED, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    print(done.stdout)
+    warnings = [line for line in done.stdout.splitlines() if "WARN" in line]
+    if done.returncode or warnings:
+        raise SystemExit("\n".join([f"quarto: status {done.returncode}, {len(warnings)} warnings", *warnings]))
+    shutil.rmtree(SITE, ignore_errors=True)
+    shutil.move(PROCESSED / SITE.name, SITE)
 
 
 # ---- links ----
 
 
-class Links(HTMLParser):
-    """Collects what a page points to and what can be pointed at in it."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.targets: list[str] = []
-        self.ids: set[str] = set()
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.ids |= {found["id"]} if found.get("id") else set()
-        self.targets += [found[key] for key in ("href", "src") if found.get(key)]
+def _places(text: str) -> tuple[list[str], set[str]]:
+    "What a page points to, and what can be pointed at in it."
+    targets, ids = [], set()
+    for tag in re.findall(r"<[a-zA-Z][^<>]*>", text):
+        for key, value in re.findall(r'\s(id|href|src)="([^"]*)"', tag):
+            if key == "id":
+                ids.add(value)
+            elif value:
+                targets.append(html.unescape(value))
+    return targets, ids
 
 
 def dead_links(folder: Path = SITE) -> list[str]:
     "Relative links of the site that lead to no file or to no place in it."
-    pages = {path.name: Links(path.read_text(encoding="utf-8")) for path in folder.glob("*.html")}
+    pages = {path.name: _places(path.read_text(encoding="utf-8")) for path in folder.glob("*.html")}
     dead = []
-    for name, page in pages.items():
-        for target in page.targets:
+    for name, (targets, _) in pages.items():
+        for target in targets:
             file, _, anchor = target.partition("#")
             if re.match(r"[a-z]+:", target):
                 continue
             there = (folder / (file or name)).is_file() and not file.startswith("/")
-            known = not anchor or anchor in pages.get(file or name, page).ids
+            known = not anchor or anchor in pages.get(file or name, pages[name])[1]
             if not (there and known):
                 dead.append(f"{name}: {target}")
     return dead
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quarto", action="store_true", help="build by Quarto instead of pandoc")
+    options = parser.parse_args(arguments)
+    os.chdir(ROOT)  # nbdev looks for settings.ini from where it is called
+    if options.quarto:
+        build_by_quarto()
+        return 0
     built = build()
     dead = dead_links()
     for line in dead:
