@@ -25,7 +25,10 @@ def write_whole(
         raise FileNotFoundError(f"path: the folder {str(path.parent)!r} does not exist")
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
+        part.touch()
+        mode = part.stat().st_mode
         write(part)
+        os.chmod(part, mode)
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)

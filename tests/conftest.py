@@ -1,5 +1,6 @@
 """Tests see the tools of the repository as modules, and property tests draw the same examples in every run."""
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -14,6 +15,19 @@ sys.path.insert(0, str(ROOT / "tools"))
 # To search further: pytest --hypothesis-profile=default
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def experiment():
+    "Function from a folder of experiments/ to its run.py as a module."
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, ROOT / "experiments" / name / "run.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 # One Chromium for all tests marked `browser`: Playwright can be started only once in a process.

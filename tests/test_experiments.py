@@ -1,6 +1,5 @@
 """The programs in experiments/: cells in a folder of their own, with a share of the steps."""
 
-import importlib.util
 import json
 from statistics import fmean, stdev
 
@@ -11,12 +10,9 @@ FOLDER = ROOT / "experiments" / "dropblock_synthetic"
 
 
 @pytest.fixture
-def program():
+def program(experiment):
     "experiments/dropblock_synthetic/run.py as a module."
-    spec = importlib.util.spec_from_file_location("dropblock_synthetic", FOLDER / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return experiment("dropblock_synthetic")
 
 
 def test_every_cell_that_is_listed_has_its_result_and_command(program, capsys):

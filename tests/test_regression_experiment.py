@@ -1,6 +1,5 @@
 """The program in experiments/regression: its formulas against twins, its cells in a folder of their own."""
 
-import importlib.util
 import json
 import sys
 
@@ -13,12 +12,9 @@ FOLDER = ROOT / "experiments" / "regression"
 
 
 @pytest.fixture(scope="module")
-def program():
+def program(experiment):
     "experiments/regression/run.py as a module."
-    spec = importlib.util.spec_from_file_location("regression_experiment", FOLDER / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return experiment("regression")
 
 
 @pytest.fixture(scope="module")
