@@ -2024,6 +2024,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                                    'adaptive_dropout/nn/sparsify.py'),
                                               'adaptive_dropout.nn.sparsify.Sparsifier._take_up_extra': ( 'sparsify.html#sparsifier._take_up_extra',
                                                                                                           'adaptive_dropout/nn/sparsify.py'),
+                                              'adaptive_dropout.nn.sparsify.Sparsifier._warn_of': ( 'sparsify.html#sparsifier._warn_of',
+                                                                                                    'adaptive_dropout/nn/sparsify.py'),
                                               'adaptive_dropout.nn.sparsify.Sparsifier.add_gradient': ( 'sparsify.html#sparsifier.add_gradient',
                                                                                                         'adaptive_dropout/nn/sparsify.py'),
                                               'adaptive_dropout.nn.sparsify.Sparsifier.finalize': ( 'sparsify.html#sparsifier.finalize',

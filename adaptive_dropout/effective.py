@@ -112,7 +112,7 @@ class MaskFamily:
             raise ValueError(
                 f"mean**2 / variance must increase with a, but falls near a = {grid[np.argmin(np.diff(ratios))]:.6g}"
             )
-        top = np.inf if ratios[-1] > 34 else ratios[-1]
+        top = np.inf if ratios[-1] > 34 else ratios[-1] + 1e-14 * (1 + abs(ratios[-1]))
 
         def f(eta):
             wanted = np.log(np.asarray(eta, dtype=float) / lam)
@@ -123,12 +123,19 @@ class MaskFamily:
 
     def _invert(self, target, grid, ratios):
         cell = np.clip(np.searchsorted(ratios, target) - 1, 0, len(grid) - 2)
-        a, a_old, error_old = np.interp(target, ratios, grid), grid[cell], ratios[cell] - target
-        for _ in range(4):
+        low, high = grid[cell], grid[cell + 1]
+        a, before, error_before = np.interp(target, ratios, grid), low, ratios[cell] - target
+        for step in range(200):  # secants, and every third step the middle of the bracket
             error = self.log_ratio(a) - target
-            change = np.where(error == error_old, 1.0, error - error_old)
-            a, a_old, error_old = np.clip(a - error * (a - a_old) / change, grid[cell], grid[cell + 1]), a, error
+            low, high = np.where(error < 0, a, low), np.where(error > 0, a, high)
+            if ((np.abs(error) <= 4e-16 * (1 + np.abs(target))) | (high - low <= 4e-16 * np.abs(a))).all():
+                break
+            change = np.where(error == error_before, 1.0, error - error_before)
+            secant, before, error_before = a - error * (a - before) / change, a, error
+            inside = (low < secant) & (secant < high) & (step % 3 < 2)
+            a = np.where(error == 0, a, np.where(inside, secant, low / 2 + high / 2))
         return a
+
 
 # %% ../nbs/13c_effective.ipynb #cell-23
 def require_object(

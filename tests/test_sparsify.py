@@ -477,3 +477,30 @@ def test_forgotten_parameters_are_noticed():
     sparsifier = Sparsifier(net(), "eta-trick", L1(), 0.1)
     optimizer = torch.optim.SGD([*sparsifier.model.parameters(), *sparsifier.parameters()], 0.1)
     run(sparsifier.model, sparsifier, optimizer, 25)
+
+
+def test_finalize_says_what_went_wrong():
+    import warnings
+
+    def trained(target, steps, lam=1e-3):
+        model, x = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(32, 6)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        options = {"lam": lam} if target is None else {"lam": lam, "target": CubicRamp(target, end=1)}
+        made = Sparsifier(model, "penalty", LogSum(0.1), optimizer=optimizer, **options)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (model(x).square().mean() + made.penalty()).backward()
+            optimizer.step()
+            made.step()
+        return made
+
+    with pytest.warns(UserWarning, match="asked for were 90%.*prox"):
+        trained(0.9, 2).finalize()
+    gone = trained(None, 1)
+    with torch.no_grad():
+        gone.weights[1].tensor.zero_()
+    with pytest.warns(UserWarning, match="'2.weight' are zero"):
+        gone.finalize()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trained(None, 3).finalize()

@@ -873,6 +873,7 @@ class Sparsifier:
     def finalize(self) -> nn.Module:  # the model
         """Write exact zeros, put plain layers back, and hold the zeros from now on."""
         masks = self.masks()
+        self._warn_of(masks)
         self._record()
         self._method.finish(masks)
         self.weights = find_weights(self.model, [weight.name for weight in self.weights])
@@ -880,6 +881,16 @@ class Sparsifier:
         self._method.state = {weight.name: masks[weight.name] for weight in self.weights}
         self.method, self.target, self.final_lam, self.warmup = "fixed", None, self.lam, 0
         return self.model
+
+    def _warn_of(self, masks):
+        """Say so if a layer is gone, or if the target was missed from below."""
+        if gone := [name for name, mask in masks.items() if not mask.any()]:
+            warnings.warn(f"all weights of {_list(gone)} are zero: nothing passes there any more", stacklevel=4)
+        wanted, alive = self.target(self.steps) if self.target else 0.0, sum(int(mask.sum()) for mask in masks.values())
+        reached = 1 - alive / sum(mask.numel() for mask in masks.values())
+        if reached < wanted - 0.05:
+            advice = "give the ramp more steps, or take 'prox' or 'adaprox', which make zeros that stay zero"
+            warnings.warn(f"{reached:.0%} of the weights are zero, asked for were {wanted:.0%}: {advice}", stacklevel=4)
 
     def state_dict(self) -> dict:
         """All that is needed to go on later, beside the model's and the optimiser's own."""
