@@ -185,7 +185,7 @@ def seed_rate(
     block_size: int,  # length of a block along each dimension
     ndim: int = 1,  # number of dimensions
 ) -> float:  # gamma
-    """The seed rate at which a unit away from the border is retained with probability theta: 1 - theta**(1/w).
+    """The seed rate at which a unit away from the border is retained with probability theta: 1 - theta**(1/m), m seeds.
 
     Corrects section 5.3 of Pal et al. (2020). Raises ValueError for theta outside (0, 1] or sizes below 1.
     """

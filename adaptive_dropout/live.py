@@ -133,6 +133,8 @@ def weight_counts(
 class LiveTraining:
     """A training on a thread of its own that can be paused, resumed and stopped; `.snapshot` is always up to date."""
 
+    patience = 5.0  # seconds that a caller waits for the thread
+
     def __init__(
         self,
         settings: Settings,  # what to train
@@ -159,7 +161,8 @@ class LiveTraining:
     def start(self):
         """Load the data and train. Raises RuntimeError unless idle."""
         self._allow("start")
-        self._set("running")
+        self.snapshot = replace(self.snapshot, state="running")
+        self._settle()
         self._go.set()
         self._thread.start()
 
@@ -167,20 +170,20 @@ class LiveTraining:
         """Wait after the step that is being made. Raises RuntimeError unless running."""
         self._allow("pause")
         self._go.clear()
-        self._await(("paused", *ENDED))
+        self._await(("paused", *ENDED), self.patience)
 
     def resume(self):
         """Go on. Raises RuntimeError unless paused."""
         self._allow("resume")
         self._go.set()
-        self._await(("running", *ENDED))
+        self._await(("running", *ENDED), self.patience)
 
     def stop(self):
         """End after the step that is being made, and keep what was reached. Raises RuntimeError if it is not going."""
         self._allow("stop")
         self._stop.set()
         self._go.set()
-        self._await(ENDED)
+        self._await(ENDED, self.patience)
 
     def wait(
         self,
@@ -221,6 +224,7 @@ class LiveTraining:
     def _work(self):
         """What the thread does; whatever goes wrong becomes the error of the last snapshot."""
         try:
+            self._set("running")
             with _arithmetic(1):
                 self._train()
         except Exception as error:  # shown to the user: a thread's traceback would be lost

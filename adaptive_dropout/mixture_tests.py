@@ -37,15 +37,15 @@ from .vectors import GroupL2, HardThreshold, SquaredL1
 # %% ../nbs/33a_mixture_tests.ipynb #cell-05
 @dataclass(frozen=True)
 class Mixture:
-    """A penalty that is a scale mixture for every weight, with its Lévy process; formulas are sympy text."""
+    """A penalty that is a scale mixture for every multiple, with its Lévy process; formulas are sympy text."""
 
     penalty: Penalty  # an example with ordinary parameters
     omega: str  # Omega for w > 0
-    proper: str  # weight above which the prior is proper; oo if it never is
+    proper: str  # kappa above which the prior is proper; oo if it never is
     drift: str = "0"  # d
     jumps: str = "0"  # k(s), the Lévy density times s
     step: str | None = None  # for a Poisson process: the size of its jumps, each with k = step
-    measure: str | None = None  # density of M over s > 0 at weight kappa; None where it has no simple closed form
+    measure: str | None = None  # density of M over s > 0 at multiple kappa; None where it has no simple closed form
 
     @property
     def name(self) -> str:
@@ -115,7 +115,7 @@ def mixture_of(
 # %% ../nbs/33a_mixture_tests.ipynb #cell-07
 def laplace_transform(
     penalty: Penalty,  # a penalty of the table of mixtures
-    kappa: float = 1.0,  # weight, positive
+    kappa: float = 1.0,  # multiple of the penalty, positive
 ) -> Callable:  # phi(q) = exp(-kappa Omega(sqrt q)) for real or complex mpmath q
     """exp(-kappa Omega) as a function of w**2, in the working precision of mpmath. Raises as `mixture_of`."""
     row, kappa = mixture_of(penalty), require_number("kappa", kappa, 0)
@@ -149,7 +149,7 @@ class Inverted(NamedTuple):
 def mixing_density(
     penalty: Penalty,  # a penalty of the table of mixtures
     precision,  # s > 0
-    kappa: float = 1.0,  # weight, positive
+    kappa: float = 1.0,  # multiple of the penalty, positive
     digits: int = 20,  # digits aimed at
 ) -> Inverted:  # density of M at s, for s > 0
     """Density of the M in exp(-kappa Omega) = integral of exp(-w**2 s / 2) dM(s), by numerical Laplace inversion.
@@ -190,7 +190,7 @@ def critical_point(
     points: int = 60,  # samples of the segment and of the circle
     digits: int = 30,  # working digits
 ) -> CriticalPoint:
-    """The critical point of a curve near a guess; a margin > 0 with ratio < 1 rules out scale mixtures of any weight.
+    """The critical point of a curve near a guess; a margin > 0 with ratio < 1 rules out mixtures for every kappa.
 
     Raises ValueError if the search fails or ends on the real axis.
     """
@@ -241,7 +241,7 @@ def sign_violation(
 
 # %% ../nbs/33a_mixture_tests.ipynb #cell-35
 class Verdict(NamedTuple):
-    """For which weights kappa a penalty is a Gaussian scale mixture."""
+    """For which multiples kappa a penalty is a Gaussian scale mixture."""
 
     weights: str  # "every", "whole", "one" (proved for 1), "none", "limit" (of mixtures), or "unknown"
     reason: str  # a sentence
@@ -283,7 +283,7 @@ def _prior_verdict(noise):
 
 def mixture_verdict(
     penalty: Penalty,  # any penalty object
-) -> Verdict:  # weights and reason
+) -> Verdict:  # multiples and reason
     """Whether a penalty is -log of a Gaussian scale mixture, and why. Raises TypeError for what is no penalty."""
     if not isinstance(require_object("penalty", penalty), Penalty):
         raise TypeError(f"penalty must be a Penalty object such as L1(), got {penalty!r}")

@@ -68,7 +68,7 @@ class DoubleParetoNoise(_PositiveNoise):
 
     eps: float  # knee of the logarithm, positive
     weight: float  # kappa, above 1
-    every_weight = True  # every power of its prior is a scale mixture, since LogSum is one for every weight
+    every_weight = True  # every power of its prior is a scale mixture, since LogSum is one for every kappa
     _ranges = {"eps": "(0, inf)", "weight": "(1, inf)"}
 
     def _log_density_of_log(self, y):
@@ -110,7 +110,7 @@ class ElasticNetNoise(_PositiveNoise):
         return -np.logaddexp(np.log(self.weight * self.theta), -2 * u) / 2
 
     def _log_density_over(self, u):
-        """Log density of u = -log(tau) / 2."""
+        """Log density of u = -log(t) / 2, with Levy's t."""
         kappa, theta = self.weight, self.theta
         area = np.log(2 * erfcx(np.sqrt(kappa / (2 * theta)))) + np.log(np.pi / (2 * kappa * theta)) / 2
         return np.log(2 * kappa) + u - kappa**2 / 2 * np.exp(2 * u) + self._log_size(u) - area
@@ -118,7 +118,7 @@ class ElasticNetNoise(_PositiveNoise):
     def _log_density_of_log(self, y):
         y = np.asarray(y, dtype=float)
         with np.errstate(all="ignore"):
-            rest = -np.expm1(2 * y + np.log(self.weight * self.theta))  # tau xi**2, 0 at the ceiling
+            rest = -np.expm1(2 * y + np.log(self.weight * self.theta))  # t xi**2, 0 at the ceiling
             u = y - np.log(rest) / 2
             return np.where(rest > 0, self._log_density_over(u) - np.log(rest), -np.inf)
 
@@ -139,7 +139,7 @@ class ElasticNetNoise(_PositiveNoise):
 
 
 def _below_the_ceiling(noise):
-    """The stretch of log xi over u, as far as tau is more than 1e-20 of the precision."""
+    """The stretch of log xi over u, as far as t is more than 1e-20 of the precision."""
     right = 24 - min(np.log(noise.weight * noise.theta) / 2, np.log(noise.weight))
     return _Stretch(noise._log_size, noise._log_density_over, float(right))
 
@@ -306,7 +306,7 @@ COINS = (
     Coin(HalfCauchyProduct(1.0), "product of two: horseshoe+", None, None, None, None),
     Coin(noises.Gaussian(0.0, 0.7), "N(0, c²): K₀", "-log(besselk(0, r/c))", "pi*c",
          "c*r*besselk(0, r/c)/besselk(1, r/c)", None, (("c", 0.7),)),
-    Coin(noises.Gaussian(1.0, 0.5), "N(1, s²): a Bessel series", None, None, None, None),
+    Coin(noises.Gaussian(1.0, 0.5), "N(1, 0.5²): a Bessel series", None, None, None, None),
     Coin(noises.Uniform(0.0, 1.4), "uniform up to c: E₁", "-log(expint(1, x))", "2*sqrt(2)*sqrt(pi)*c",
          "c**2*x*exp(x)*expint(1, x)", None, (("c", 1.4),)),
     Coin(GeneralisedGamma(2.0, 2**0.5, 0.5), "root of gamma(ν + ½): normal-gamma", "-nu*log(r) - log(besselk(nu, r))",

@@ -88,7 +88,7 @@ def em_step(
 def rate_density(
     noise,  # noise on the positive numbers, or symmetric, with scalar parameters
     rate,  # dropout rate kappa in (0, 1), any shape
-    ratio: float = 1.0,  # sigma0**2 / s**2, prior variance over sampling variance
+    ratio: float = 1.0,  # sigma0**2 / lam, prior variance over sampling variance
 ):  # density at rate
     """Density of the dropout rate 1 / (1 + ratio * xi**2) that a noise implies (Carvalho, Polson & Scott, 2010).
 

@@ -83,11 +83,13 @@ def free_port(
 
 
 def require_voila():
-    """Raises ModuleNotFoundError with what to do unless Voilà is installed."""
-    if importlib.util.find_spec("voila") is None:
+    """Raises ModuleNotFoundError with what to do unless Voilà and a kernel for it are installed."""
+    absent = [name for name in ("voila", "ipykernel") if importlib.util.find_spec(name) is None]
+    if absent:
         raise ModuleNotFoundError(
-            "the explorers are served by Voilà, which is not installed: pip install 'adaptive-dropout[explore]' "
-            "(pip install '.[explore]' in a clone), or open nbs/60_widgets.ipynb in JupyterLab"
+            f"the explorers are served by Voilà, but {' and '.join(absent)} cannot be found: "
+            "pip install 'adaptive-dropout[explore]' (pip install '.[explore]' in a clone), "
+            "or open nbs/60_widgets.ipynb in JupyterLab"
         )
 
 # %% ../nbs/62_serve.ipynb #cell-11
@@ -111,17 +113,17 @@ def _surroundings(folder, token):
 
 
 def _await_port(process, port, log, seconds):
-    """Wait until somebody listens. Raises RuntimeError if the server ends or takes too long."""
+    """Wait until somebody listens. Raises ChildProcessError if the server ends, TimeoutError if it takes too long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if process.poll() is not None:
             words = "\n".join(log.read_text(errors="replace").strip().splitlines()[-8:])
-            raise RuntimeError(f"the server ended at once (status {process.returncode}). Its last words:\n{words}")
+            raise ChildProcessError(f"the server ended at once (status {process.returncode}). Its last words:\n{words}")
         with socket.socket() as tried:
             if tried.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"the server did not answer on port {port} within {seconds:g} seconds; see {log}")
+    raise TimeoutError(f"the server did not answer on port {port} within {seconds:g} seconds; see {log}")
 
 
 @contextmanager
@@ -129,7 +131,7 @@ def serving(
     port: int | None = None,  # TCP port on 127.0.0.1; None takes a free one
     seconds: float = 60.0,  # how long the server may take to start
 ):  # gives a Served
-    """A context in which Voilà serves all explorers. Raises ModuleNotFoundError, ValueError, OSError, RuntimeError."""
+    """A context in which Voilà serves all explorers. Raises ModuleNotFoundError, ValueError or OSError."""
     require_voila()
     port, token = free_port(port), secrets.token_urlsafe(16)
     with tempfile.TemporaryDirectory(prefix="adaptive-dropout-", ignore_cleanup_errors=True) as folder:
@@ -164,7 +166,7 @@ def explore(
     browser: bool = True,  # open the page in a browser
     say=print,  # where messages go, a function of text
 ) -> int:  # exit status: 0 after Ctrl-C, 1 if the server ended by itself
-    """Serve all explorers until Ctrl-C. Raises ModuleNotFoundError, ValueError, OSError, RuntimeError if it cannot."""
+    """Serve all explorers until Ctrl-C. Raises ModuleNotFoundError, ValueError or OSError if it cannot."""
     say("starting ...")
     with serving(port) as served:
         say(f"explorers: {served.address}\nCtrl-C ends.")

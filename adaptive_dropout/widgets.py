@@ -164,6 +164,7 @@ class Sheet:
 
         held = io.BytesIO()
         few = Image.fromarray(self.pixels(frame)).quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        few.putpalette([255 if part > 253 else part for part in few.getpalette()])  # white has become 254
         few.save(held, "png", compress_level=3)
         return held.getvalue()
 

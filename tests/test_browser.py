@@ -97,7 +97,7 @@ def tab(browser, address):
 
 @pytest.mark.parametrize("mode", ["desktop", "phone"])
 def test_every_page(mode, tab, folder):
-    "On the desktop each page is then put into the dark, where all its text must still be readable."
+    "On the desktop in light and dark, where all text must be readable; and on a phone."
     here, complaints, ids, links = tab(mode), [], {}, {}
     names = sorted(path.name for path in folder.glob("*.html"))
     for name in names:
@@ -106,7 +106,7 @@ def test_every_page(mode, tab, folder):
         complaints += [f"{name}: {wrong}" for wrong in seen["wrong"]]
         ids[name], links[name] = set(seen["ids"]), {tuple(link) for link in seen["links"]}
         if mode == "desktop":
-            complaints += [f"{name}: contrast {row}" for row in in_the_dark(page) if row[1] < 4.5]
+            complaints += [f"{name}: contrast {row}" for row in in_both_lights(page) if row[1] < 4.5]
     for name in names:
         dead = [f"{file}#{place}" for file, place in links[name] if place not in ids.get(file, ()) and place]
         dead += [file for file, _ in links[name] if file not in ids]
@@ -115,12 +115,13 @@ def test_every_page(mode, tab, folder):
     assert not complaints, "\n" + "\n".join(complaints)
 
 
-def in_the_dark(page) -> list:
-    page.emulate_media(color_scheme="dark")
-    assert page.evaluate(STYLE, "body")["backgroundColor"] == "rgb(21, 25, 29)"
+def in_both_lights(page) -> list:
+    "Contrasts as the page is and in the other colour scheme, in which it is left: the next page begins there."
     found = page.evaluate(CONTRAST)
-    page.emulate_media(color_scheme="light")
-    return found
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    page.emulate_media(color_scheme="light" if dark else "dark")
+    assert page.evaluate(STYLE, "body")["backgroundColor"] == ("rgb(255, 255, 255)" if dark else "rgb(21, 25, 29)")
+    return found + page.evaluate(CONTRAST)
 
 
 # ---- how it looks ----
@@ -145,17 +146,14 @@ def test_navigation_is_styled(tab):
 
 
 @pytest.mark.parametrize("mode", ["desktop", "dark"])
-def test_contrast_is_enough(mode, tab):
-    page = tab(mode).open("ksupport.html")
-    for name in ("ksupport.html", "api.html", "index.html", "cli.html"):
-        page.goto(page.url.rpartition("/")[0] + "/" + name)
-        found = page.evaluate(CONTRAST)
-        assert len(found) > 8
-        assert not [row for row in found if row[1] < 4.5], name
+def test_what_the_search_finds_can_be_read(mode, tab):
+    page = tab(mode).open("cli.html")
     page.keyboard.press("/")
     page.keyboard.type("penalty")
     page.wait_for_selector(".finder li a mark")
-    assert not [row for row in page.evaluate(CONTRAST) if row[1] < 4.5]
+    found = page.evaluate(CONTRAST)
+    assert any(what.startswith("mark") for what, _ in found)
+    assert not [row for row in found if row[1] < 4.5]
 
 
 def test_pictures_do_not_glare_in_the_dark(tab):
@@ -227,7 +225,7 @@ def test_search_by_keyboard(tab):
     page.keyboard.press("Enter")
     page.wait_for_url("**/ksupport.html#prox_ksupport")
     page.keyboard.press("/")
-    page.keyboard.type("zzzxq")
+    page.keyboard.type("hreshold")  # words are found by how they begin
     page.wait_for_selector(".finder .none")
     page.keyboard.press("Escape")
     page.locator(".finder").wait_for(state="hidden")

@@ -90,7 +90,7 @@ def test_flags_of_cells():
 @pytest.mark.parametrize(
     "output, expected",
     [
-        (stream("a < b\n"), '<pre class="output" tabindex="0">a &lt; b</pre>'),
+        (stream("a < b\n"), '<pre class="output">a &lt; b</pre>'),
         (shown(**{"text/plain": "plain", "text/markdown": "**rich**"}), "**rich**"),
         (shown(**{"text/plain": "plain", "text/html": "<b>rich</b>"}), '<div class="scroll"><b>rich</b></div>'),
         (shown(**{"text/latex": "$$x \\tag{1}$$"}), "$$x $$\ue0001\ue001"),
@@ -127,8 +127,8 @@ def test_sliders_show_their_saved_frame_and_explorers_are_live():
         assert "</script>" not in found[1] and "make lab" not in live
 
 
-def test_nbdev_processes_a_page_without_running_it(monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_nbdev_processes_a_page_without_running_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # it finds its settings from anywhere
     nb = site_pages.processed(ROOT / "nbs" / "21_ksupport.ipynb")
     made = site_pages.page_of("21_ksupport.ipynb", nb)
     assert made.title == "The k-support norm" and made.description.endswith(".")
@@ -251,6 +251,7 @@ def test_code_spans_lead_to_definitions_but_not_inside_links_code_and_headings()
 
 def test_tags_are_moved_behind_their_formulas():
     assert site_pages.numbered("$$a=b.\\tag{3}$$ and $c$") == "$$a=b.$$\ue0003\ue001 and $c$"
+    assert page(cell("markdown", "$$a\\tag{1}$$")).body == "$$a$$\ue0001\ue001"
     assert site_pages.numbered("$$a$$ $$b\\tag{T7}$$") == "$$a$$ $$b$$\ue000T7\ue001"
 
 
@@ -280,7 +281,7 @@ def test_tables_scroll():
     made = site_html.tables(
         '<table style="width:100%;"><colgroup>\n<col style="width: 9%" /></colgroup><tr></tr></table>'
     )
-    assert made == '<div class="scroll" tabindex="0"><table><tr></tr></table></div>'
+    assert made == '<div class="scroll"><table><tr></tr></table></div>'
 
 
 def test_pictures_announce_their_size():
@@ -315,7 +316,9 @@ def rendered(tmp_path, markdown: str) -> site_builder.Rendered:
 def test_a_page_from_markdown_to_html(tmp_path):
     table = "| $w$ | b |\n|---|---|\n| 1 | 2 |\n"
     text = "See [it](02_noise.ipynb#x) and `area`.\n\n## A part\n\n$$a=b \\tag{1}$$\n\n" + table
-    made = rendered(tmp_path, site_pages.numbered(text))
+    code = "\n```python\nfrom adaptive_dropout.circles import area\n```\n"
+    made = rendered(tmp_path, site_pages.numbered(text) + code)
+    assert '<span class="k">import</span> <a href="#area">area</a>' in made.body
     assert '<a href="#a-part"' in made.toc and '<h2 id="a-part">A part <a class="anchor"' in made.body
     assert 'href="noise.html#x"' in made.body and 'href="circles.html#area"' not in made.body
     assert 'href="#area"' in made.body, "on the page itself the link is short"
@@ -382,6 +385,12 @@ def test_what_the_pages_share_is_written(tmp_path, host, base):
     map_of_site = tmp_path / "sitemap.xml"
     assert map_of_site.exists() == bool(host)
     assert not host or "<loc>https://docs.host/ad/b.html</loc>" in map_of_site.read_text()
+
+
+def test_links_are_relative_and_need_no_anchor(tmp_path):
+    (tmp_path / "a.html").write_text(f'<a href="b.html">1</a><a href="{tmp_path}/b.html">2</a><p>id="not-a-place"</p>')
+    (tmp_path / "b.html").write_text('<a href="a.html">3</a><a href="#">4</a><a href="a.html#not-a-place">5</a>')
+    assert sorted(site_builder.dead_links(tmp_path)) == [f"a.html: {tmp_path}/b.html", "b.html: a.html#not-a-place"]
 
 
 def test_a_sidebar_with_an_unknown_page_is_refused(tmp_path, monkeypatch):

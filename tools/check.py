@@ -232,7 +232,7 @@ def site() -> tuple[int, int]:
 
 @stage("browser", "every page and every explorer in Chromium; fails without it where CI is set, else is left out")
 def browser() -> tuple[int, int]:
-    return run_pytest("-m", "browser", "-rs")
+    return run_pytest("-m", "browser", "-n", "2", "--dist", "loadfile", "-rs")
 
 
 # ---- command line ----

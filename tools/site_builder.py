@@ -29,9 +29,9 @@ import yaml
 from notebooks import NOTEBOOKS, ROOT, all_pages, read
 from readme import settings
 from site_api import Definition, Lookup, api_page, changes_page, definitions, html_name
-from site_pages import Page, fenced, numbered, page_of, processed
+from site_pages import Page, fenced, page_of, processed
 
-__all__ = ["build", "dead_links", "entries", "fenced", "linked", "numbered"]
+__all__ = ["build", "dead_links", "entries", "fenced", "linked"]
 
 SITE = ROOT / "_docs"
 PROCESSED = ROOT / "_proc"  # Quarto's input
@@ -220,6 +220,8 @@ def sitemap(pages: list[Rendered], base: str) -> str:
 
 def build(folder: Path = SITE) -> list[str]:
     "Build the site by pandoc; returns the names of its files."
+    import nbdev.processors  # noqa: F401  # once, before the processes that need it
+
     site, titles, known = website(), titles_of_pages(), definitions()
     common = Common(folder, {source: html_name(source) for source in titles}, settings(), Lookup(known))
     shutil.rmtree(folder, ignore_errors=True)
@@ -295,8 +297,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quarto", action="store_true", help="build by Quarto instead of pandoc")
     options = parser.parse_args(arguments)
-    os.chdir(ROOT)  # nbdev looks for settings.ini from where it is called
     if options.quarto:
+        os.chdir(ROOT)  # nbdev looks for settings.ini from where it is called
         build_by_quarto()
         return 0
     built = build()

@@ -23,7 +23,7 @@ def pandoc(markdown: str, name: str, template: Path) -> tuple[str, str]:
     "Table of contents and body; any warning of pandoc is an error."
     import pypandoc
 
-    options = ["--mathml", "--toc", "--toc-depth=3", "--fail-if-warnings", "--wrap=none", "--syntax-highlighting=none"]
+    options = ["--mathml", "--toc", "--toc-depth=3", "--wrap=none", "--syntax-highlighting=none"]
     command = [pypandoc.get_pandoc_path(), "-f", MARKDOWN, "-t", "html5", "--metadata=pagetitle:x", *options]
     command.append(f"--template={template}")
     done = subprocess.run(command, input=markdown, capture_output=True, text=True, encoding="utf-8")
@@ -69,7 +69,7 @@ def code_block(source: str, language: str = "python", anchors: dict[int, list[st
     lines = highlighted(source, language).split("\n")
     for line, ids in (anchors or {}).items():
         lines[line - 1] = "".join(f'<span class="here" id="{name}"></span>' for name in ids) + lines[line - 1]
-    return f'<div class="code"><pre tabindex="0"><code class="{language}">' + "\n".join(lines) + "</code></pre></div>"
+    return f'<div class="code"><pre><code class="{language}">' + "\n".join(lines) + "</code></pre></div>"
 
 
 def code_of_prose(body: str) -> str:
@@ -123,7 +123,7 @@ def equations(body: str) -> str:
     tags: dict[str, str] = {}
 
     def framed(match: re.Match) -> str:
-        formula, tag = f'<span class="formula" tabindex="0">{match[1]}</span>', match[2]
+        formula, tag = f'<span class="formula">{match[1]}</span>', match[2]
         if not tag:
             return f'<span class="equation">{formula}</span>'
         name = "eq-" + re.sub(r"\W+", "-", html.unescape(tag)).strip("-").lower()
@@ -155,7 +155,7 @@ def tables(body: str) -> str:
     "Wide tables scroll, and their columns are as wide as what they hold."
     body = re.sub(r"<colgroup>.*?</colgroup>", "", body, flags=re.DOTALL)
     body = re.sub(r'<table style="[^"]*">', "<table>", body)
-    return body.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace("</table>", "</table></div>")
+    return body.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
 
 
 def sized(body: str, pictures: dict[str, bytes]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from notebooks import WIDGET_STATE, WIDGET_VIEW, _text
+from notebooks import ROOT, WIDGET_STATE, WIDGET_VIEW, _text
 from site_api import html_name, places
 from site_html import code_block
 
@@ -32,7 +32,7 @@ def processed(path: Path) -> dict:
             return [step for step in super().procs() if step.__name__ not in ("exec_show_docs", "add_links")]
 
     messages = io.StringIO()
-    with contextlib.redirect_stderr(messages), contextlib.redirect_stdout(messages):
+    with contextlib.chdir(ROOT), contextlib.redirect_stderr(messages), contextlib.redirect_stdout(messages):
         nb = read_nb(path)
         Filter()(nb)
     if messages.getvalue().strip():
@@ -103,7 +103,7 @@ class _Cells:
         if "text/markdown" in data or "text/latex" in data:
             return numbered(_text(data.get("text/markdown") or data["text/latex"]))
         text = _text(output.get("text") or data.get("text/plain", "")).rstrip()
-        return raw(f'<pre class="output" tabindex="0">{html.escape(text)}</pre>') if text else ""
+        return raw(f'<pre class="output">{html.escape(text)}</pre>') if text else ""
 
     def picture(self, content: str) -> str:
         number = len(self.page.pictures) + 1

@@ -23,16 +23,12 @@ function level(m, r, beta) {
   const positive = m.filter((size) => size > 0);
   if (positive.length <= r) return 0;
   const bends = positive.flatMap((size) => [beta / size, (1 + beta) / size]).sort((x, y) => x - y);
-  const pieces = (x) => [positive.filter((size) => size * x >= 1 + beta), positive.filter((size) => size * x > beta && size * x < 1 + beta)];
-  let best = null;
-  for (let k = 0; k < bends.length - 1 && best === null; k++) {
-    if (!(bends[k + 1] > bends[k])) continue;
-    const [full, part] = pieces((bends[k] + bends[k + 1]) / 2), sum = part.reduce((total, size) => total + size, 0);
-    const x = part.length ? (r - full.length + beta * part.length) / sum : NaN;
-    if (x >= bends[k] * (1 - 1e-12) && x <= bends[k + 1] * (1 + 1e-12)) best = x;
-    else if (!part.length && full.length === r) best = bends[k];
+  for (let k = 1; k < bends.length; k++) {
+    const inside = (bends[k - 1] + bends[k]) / 2, full = positive.filter((size) => size * inside >= 1 + beta).length;
+    const part = positive.filter((size) => size * inside > beta && size * inside < 1 + beta);
+    const x = (r - full + beta * part.length) / part.reduce((sum, size) => sum + size, 0);
+    if (x >= bends[k - 1] * (1 - 1e-12) && x <= bends[k] * (1 + 1e-12)) return 1 / x;
   }
-  return 1 / best;
 }
 
 const SPECTRA = {

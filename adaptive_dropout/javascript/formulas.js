@@ -132,16 +132,20 @@ function checkRule(name, of, etaOf, upper) {
 
 /** int_0^x slope, by Gauss-Legendre on panels that double in length; throws where the integral is infinite. */
 function integral(slope, upper) {
-  const ends = [];
-  for (let k = 110; k >= -4; k--) ends.push(upper * 2 ** -k);
   const piece = (a, b) => COARSE.nodes.reduce((sum, p, i) => sum + COARSE.weights[i] * slope(a + (b - a) * p), 0) * (b - a);
-  const sums = [piece(0, ends[0])];
-  for (let k = 1; k < ends.length; k++) sums.push(sums[k - 1] + piece(ends[k - 1], ends[k]));
-  if (!(piece(ends[0], ends[1]) < 1e-9 * sums.at(-1))) throw new Error("the penalty is -inf at 0; adaptive-dropout compare treats such rules");
+  const ends = [upper * 2 ** -110], sums = [piece(0, ends[0])];
+  const extend = () => {
+    ends.push(2 * ends.at(-1));
+    sums.push(sums.at(-1) + piece(ends.at(-2), ends.at(-1)));
+  };
+  while (ends.at(-1) < upper) extend();
+  if (!Number.isFinite(sums.at(-1))) throw new Error("the rule divides by 0, or loses all digits, near w = 0");
+  if (!(sums[1] - sums[0] < 1e-9 * sums.at(-1))) throw new Error("the penalty is -inf at 0; adaptive-dropout compare treats such rules");
   return (x) => {
-    if (x <= 0) return 0;
+    while (ends.at(-1) < x && x < 1e300) extend();
+    if (x <= ends[0]) return x > 0 ? piece(0, x) : 0;
     let k = 0;
     while (k < ends.length - 1 && ends[k + 1] <= x) k++;
-    return x < ends[0] ? piece(0, x) : sums[k] + piece(ends[k], x);
+    return sums[k] + piece(ends[k], x);
   };
 }

@@ -11,11 +11,13 @@
     return [255, 255, 255];
   };
   const hasText = (e) => [...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim());
+  const kind = (e) => `${e.localName}.${e.className}`;
   const seen = new Map();
-  for (const e of document.querySelectorAll("body *")) {
-    if (!hasText(e) || !e.checkVisibility() || e.closest("script, style, annotation")) continue;
-    const { color } = getComputedStyle(e), one = luminance(numbers(color)), two = luminance(ground(e));
-    seen.set(`${e.localName}.${e.className} ${color}`, (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05));
+  for (const e of document.querySelectorAll("body *:not(math *, script, style)")) {
+    const what = `${kind(e)} in ${kind(e.parentElement)} in ${kind(e.parentElement.parentElement)}`;
+    if (seen.has(what) || !hasText(e) || !e.checkVisibility()) continue;
+    const one = luminance(numbers(getComputedStyle(e).color)), two = luminance(ground(e));
+    seen.set(what, (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05));
   }
   return [...seen].map(([what, ratio]) => [what, Math.round(100 * ratio) / 100]);
 }

@@ -51,7 +51,7 @@ function fitFormulas() {
   for (const formula of all('main math[display="inline"]')) {
     const place = formula.closest(".unbroken") ?? formula;
     if (place.getBoundingClientRect().right <= right || formula.closest(".wide, .scroll")) continue;
-    const frame = Object.assign(document.createElement("span"), { className: "wide", tabIndex: 0 });
+    const frame = Object.assign(document.createElement("span"), { className: "wide" });
     place.replaceWith(frame);
     frame.append(place);
   }
