@@ -52,6 +52,9 @@ setup(
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
     extras_require={name: settings[f"{name}_requirements"].split() for name in ("explore", "bayes", "dev")},
-    entry_points={"console_scripts": settings["console_scripts"].split()},
+    entry_points={
+        "console_scripts": settings["console_scripts"].split(),
+        "nbdev": [f"{settings['lib_path']}={settings['lib_path']}._modidx:d"],  # so that Quarto's pages link names
+    },
     zip_safe=False,
 )

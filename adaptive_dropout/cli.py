@@ -187,11 +187,7 @@ def _explore(arguments) -> int:
     """Serve the explorers until Ctrl-C."""
     from adaptive_dropout.serve import explore
 
-    try:
-        return explore(port=arguments.port, browser=not arguments.no_browser)
-    except RuntimeError as error:
-        print(f"adaptive-dropout: {error}", file=sys.stderr)
-        return 1
+    return explore(arguments.port, browser=not arguments.no_browser)
 
 # %% ../nbs/90_cli.ipynb #cell-13
 _COMMANDS = {"reproduce": _reproduce, "compare": _compare, "sparsify": _sparsify, "explore": _explore}
@@ -216,7 +212,7 @@ def _run(argv):
         return _COMMANDS[arguments.command](arguments)
     except BrokenPipeError:
         raise
-    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"adaptive-dropout: {error}", file=sys.stderr)
         return 2
     finally:

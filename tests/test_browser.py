@@ -32,7 +32,9 @@ def newest(paths) -> float:
 def folder(tmp_path_factory):
     "The site that stage `site` has built, if nothing has changed since; else one built for the tests."
     made = site_builder.SITE / "search_index.js"
-    sources = [*site_builder.all_pages(), *(ROOT / "tools").rglob("*.*"), ROOT / "_quarto.yml", ROOT / "CHANGELOG.md"]
+    tools = [path for path in (ROOT / "tools").rglob("*.*") if path.suffix != ".pyc"]
+    package = (ROOT / "adaptive_dropout").rglob("*.py")
+    sources = [*site_builder.all_pages(), *package, *tools, ROOT / "_quarto.yml", ROOT / "CHANGELOG.md"]
     if made.exists() and made.stat().st_mtime > newest(sources):
         return site_builder.SITE
     built = tmp_path_factory.mktemp("site") / "site"
