@@ -76,3 +76,34 @@ def test_a_second_run_says_that_it_replaces_the_first(tmp_path, capsys):
     assert main(command) == 0
     printed = capsys.readouterr()
     assert "replaces an earlier report.json" in printed.out and "table-1" in printed.err, "the bar names the claim"
+
+
+def test_sparsify_says_in_words_what_was_won_and_that_it_was_interrupted(tmp_path, capsys, monkeypatch):
+    from adaptive_dropout import sparse_images
+
+    plan = ["sparsify", "--method", "magnitude", "--target", "0.9", "--epochs", "2", "--out", str(tmp_path)]
+    assert main(plan) == 0
+    words = capsys.readouterr().out
+    assert "zeros        0.90" in words and "one thread" in words and str(tmp_path) in words
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "report.json"]
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sparse_images, "sparsify_images", interrupted)
+    assert main(plan) == 130 and "goes on from here" in capsys.readouterr().err
+
+
+def test_explore_hands_over_port_and_browser_and_says_what_is_missing(capsys, monkeypatch):
+    from adaptive_dropout import serve
+
+    calls = []
+    monkeypatch.setattr(serve, "explore", lambda port, browser: calls.append((port, browser)) or 0)
+    assert main(["explore", "--port", "8123", "--no-browser"]) == main(["explore"]) == 0
+    assert calls == [(8123, False), (None, True)]
+
+    def missing(port, browser):
+        raise ModuleNotFoundError("install voila")
+
+    monkeypatch.setattr(serve, "explore", missing)
+    assert main(["explore"]) == 2 and "install voila" in capsys.readouterr().err
