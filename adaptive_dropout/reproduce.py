@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import duality_claims, network_claims, shrinkage_claims, structured_claims  # noqa: F401 (they register their claims)
 from .claims import CLAIMS, Row, load_problem
-from .files import write_whole
+from .files import write_text
 
 # %% ../nbs/80_reproduce.ipynb #cell-05
 @dataclass
@@ -135,5 +135,4 @@ def write_report(
 ):
     """Write report.json whole or not at all."""
     if out is not None:
-        text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
-        write_whole(Path(out) / "report.json", lambda part: part.write_text(text, encoding="utf-8"))
+        write_text(Path(out) / "report.json", json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n")

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from . import __version__
-from .files import write_whole
+from .files import write_text
 from adaptive_dropout.lenet_study import (
     effective,
     lenet,
@@ -100,8 +100,7 @@ def sparsify_images(
     report |= sparse_result(run, examples) | _compressed(run.model, examples, folder / "model.safetensors")
     report |= {"versions": {"adaptive_dropout": __version__, "torch": torch.__version__}}
     report |= {"machine": f"{platform.system()} {platform.machine()}"}
-    text = json.dumps(report, indent=1) + "\n"
-    write_whole(folder / "report.json", lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
     for state in states:
         state.unlink()
     return report

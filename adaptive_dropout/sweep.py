@@ -27,7 +27,7 @@ from pathlib import Path
 import cloudpickle
 import numpy as np
 
-from .files import write_whole
+from .files import write_text
 from .protocol import require_count
 
 # %% ../nbs/52_sweep.ipynb #cell-05
@@ -75,11 +75,6 @@ def _canonical(value, where):
     raise TypeError(f"{where} must be a number, text, truth value, None, or a list of these, got {value!r}")
 
 # %% ../nbs/52_sweep.ipynb #cell-12
-def _write(path, text):
-    """Write a text whole or not at all."""
-    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
 def _read(path):
     """The record in a file, or None where there is none that can be read; a wrong name raises ValueError."""
     try:
@@ -111,7 +106,7 @@ def _cell(function, configuration, path, submitted):
         record = {"configuration": configuration, "result": result, "submitted": submitted, "seconds": seconds}
         record |= _circumstances()
         text = json.dumps(record, indent=1, default=lambda value: value.tolist())
-        _write(path, text + "\n")
+        write_text(path, text + "\n")
         return json.loads(text)
     except Exception:
         return {"error": traceback.format_exc()}
@@ -256,11 +251,11 @@ def _collect(path, future):
         headline = str(lost).strip().partition("\n")[0]
         record = {"error": f"{lost}\nThe worker was lost: {type(lost).__name__}: {headline}\n"}
     if "error" in record:
-        _write(error, record["error"])
+        write_text(error, record["error"])
         return record
     error.unlink(missing_ok=True)
     if not path.exists():
-        _write(path, json.dumps(record, indent=1) + "\n")
+        write_text(path, json.dumps(record, indent=1) + "\n")
     return record
 
 # %% ../nbs/52_sweep.ipynb #cell-26

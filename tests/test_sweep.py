@@ -150,7 +150,7 @@ def test_a_failed_rename_leaves_the_old_file_and_no_other(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "replace", broken)
     monkeypatch.setattr(os, "fsync", synchronised.append)
     with pytest.raises(OSError, match="no space"):
-        module._write(path, "new")
+        module.write_text(path, "new")
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"] and path.read_text() == "old"
 
 

@@ -29,7 +29,7 @@ from adaptive_dropout.balanced_factors import alternating_minimization  # noqa: 
 from adaptive_dropout.block_masks import OverlappingMask, seed_rate  # noqa: E402
 from adaptive_dropout.dropblock import BlockMask, base_retain_probability  # noqa: E402
 from adaptive_dropout.dropconnect import WeightMask  # noqa: E402
-from adaptive_dropout.files import write_whole  # noqa: E402
+from adaptive_dropout.files import write_text  # noqa: E402
 from adaptive_dropout.global_minimum import dropblock_global_minimum  # noqa: E402
 from adaptive_dropout.structured_sgd import SGDRun, masked_sgd  # noqa: E402
 
@@ -175,7 +175,7 @@ def keep(results: Path, cell: str, share: float, found: dict, seconds: float) ->
     command = " ".join(["python experiments/dropblock_synthetic/run.py", cell, *options])
     record = {"cell": cell, "command": command, "device": "cpu", "seconds": round(seconds, 2), **versions(), **found}
     text = json.dumps(record) + "\n"
-    write_whole(results / f"{cell}.json", lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(results / f"{cell}.json", text)
     _state(results, cell).unlink(missing_ok=True)
 
 

@@ -37,7 +37,7 @@ from scipy.special import logsumexp  # noqa: E402
 
 from adaptive_dropout import noise as noises  # noqa: E402
 from adaptive_dropout.data import RegressionData, load_digits, load_yacht  # noqa: E402
-from adaptive_dropout.files import write_whole  # noqa: E402
+from adaptive_dropout.files import write_text  # noqa: E402
 from adaptive_dropout.scale_mixtures import named_prior  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -447,7 +447,7 @@ def keep(results: Path, cell: str, arguments: str, found: dict, seconds: dict) -
     """Write the result of a cell, whole or not at all."""
     record = {"cell": cell, "command": f"python experiments/regression/run.py {cell}{arguments}", "device": "cpu"}
     text = json.dumps(record | seconds | versions() | found) + "\n"
-    write_whole(results / f"{cell}.json", lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(results / f"{cell}.json", text)
 
 
 def parsed(arguments: list[str] | None):
