@@ -119,9 +119,32 @@ def peer():
     return step_of(lenet(LinearVD), lambda model: sum(penalties(model)) / TRAIN)
 
 
+def subnormal(flush):
+    """The passes of a dense network with 2 % of subnormal weights, which the processor treats as zero or not."""
+
+    def make():
+        model, (x, y) = lenet(), batch()
+        with torch.no_grad():
+            for layer in model[::2]:
+                layer.weight.view(-1)[::50] = 1e-40
+
+        def step():
+            torch.set_flush_denormal(flush)
+            model.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            torch.set_flush_denormal(False)
+
+        step.memory = lambda: nbytes([*model.parameters(), *(p.grad for p in model.parameters())])
+        return step
+
+    return make
+
+
 LOG_SUM = LogSum(0.1)
 CASES = {  # name -> function that makes the step, and the promised ratio if there is one
     "dense": (lambda: step_of(lenet()), None),
+    "passes, 2 % subnormal weights": (subnormal(False), None),
+    "passes, the same counted as zero": (subnormal(True), None),
     "penalty, log-sum, gradient": (sparse("penalty", LOG_SUM), 1.15),
     "penalty, log-sum, value": (sparse("penalty", LOG_SUM, "beside"), 1.3),
     "penalty, log-sum, in the loss": (sparse("penalty", LOG_SUM, "in"), None),
