@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'COMPARED', 'FRONT', 'STUDIES', 'lenet', 'study_data', 'effective', 'matched_log_sum', 'matched_mcp',
-           'cells', 'study_run', 'share_wrong', 'sparse_result', 'run_cell']
+           'cells', 'adam_run', 'study_run', 'share_wrong', 'sparse_result', 'run_cell']
 
 # %% ../nbs/53_lenet_study.ipynb #cell-02
 import math
@@ -118,6 +118,18 @@ def cells(
     return found
 
 
+def adam_run(
+    model: nn.Module,  # network
+    method: str,  # of the sparsifier
+    lr: float,  # learning rate of Adam
+    seed: int = 0,  # of order and noise
+    **options,  # of the Sparsifier
+) -> Run:  # the network with its optimiser and sparsifier
+    """A network before its first step with Adam, in its fused form, and a sparsifier that keeps no path."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+    return Run(model, optimizer, Sparsifier(model, method, optimizer=optimizer, record_every=0, **options), seed)
+
+
 def study_run(
     study: str,  # "published" takes the published rates and penalties
     method: str,  # of PUBLISHED, COMPARED, or "magnitude"
@@ -137,8 +149,7 @@ def study_run(
     else:
         kind, arguments = COMPARED[method]
         options = arguments(strength / n)
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
-    return Run(model, optimizer, Sparsifier(model, kind, optimizer=optimizer, record_every=0, **options), seed)
+    return adam_run(model, kind, rate, seed, **options)
 
 # %% ../nbs/53_lenet_study.ipynb #cell-17
 @torch.no_grad()

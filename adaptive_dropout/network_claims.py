@@ -11,22 +11,26 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from .claims import Problem, Row, claim
-from .lenet_study import PUBLISHED, cells, effective, lenet, run_cell, sparse_result, study_data
-from .nn.sparsify import Sparsifier
+from adaptive_dropout.lenet_study import (
+    PUBLISHED,
+    adam_run,
+    cells,
+    effective,
+    lenet,
+    run_cell,
+    sparse_result,
+    study_data,
+)
 from .penalties import LogSum
-from .stacked import Run
 from .sweep import sweep
 from .training import train
 
 # %% ../nbs/79da_network_claims.ipynb #cell-05
 def _trained(method, epochs, data, **options):
     """History and result of a small network."""
-    model = lenet(64)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
-    run = Run(model, optimizer, Sparsifier(model, method, optimizer=optimizer, record_every=0, **options))
+    run = adam_run(lenet(64), method, 3e-3, **options)
     history = train(run, data, epochs=epochs, progress=False)
     return history, sparse_result(run, data)
 

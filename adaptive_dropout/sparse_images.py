@@ -17,6 +17,7 @@ import torch
 from . import __version__
 from .files import write_text
 from adaptive_dropout.lenet_study import (
+    adam_run,
     effective,
     lenet,
     matched_log_sum,
@@ -26,7 +27,7 @@ from adaptive_dropout.lenet_study import (
     study_data,
 )
 from .nn.compress import compress, latency_report, load_pruned, save_pruned, to_csr
-from .nn.sparsify import CubicRamp, Sparsifier
+from .nn.sparsify import CubicRamp
 from .protocol import require_choice, require_count, require_number
 from .stacked import Run
 from .training import train
@@ -55,18 +56,14 @@ def _recipe_run(
     ramp = CubicRamp(require_number("target", target, 0, 1), begin=steps // 6, end=max(steps * 9 // 10, 1))
     model, options = lenet(data.inputs[0].numel(), seed), arguments(1 / len(data))
     options |= {"lam": options["lam"] / 30} if "lam" in options else {}
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    sparsifier = Sparsifier(model, kind, optimizer=optimizer, target=ramp, record_every=0, **options)
-    return Run(model, optimizer, sparsifier, seed)
+    return adam_run(model, kind, 1e-3, seed, target=ramp, **options)
 
 
 def _fixed_run(
     run: Run,  # at the end of its first phase
 ) -> Run:  # of the same network, to be trained on
     """The second phase: zeros are written and stay, everything else is free."""
-    model = run.sparsifier.finalize()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    return Run(model, optimizer, Sparsifier(model, "fixed", record_every=0), run.seed)
+    return adam_run(run.sparsifier.finalize(), "fixed", 1e-3, run.seed)
 
 # %% ../nbs/54_sparse_images.ipynb #cell-07
 def sparsify_images(

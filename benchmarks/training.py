@@ -143,8 +143,6 @@ def subnormal(flush):
 LOG_SUM = LogSum(0.1)
 CASES = {  # name -> function that makes the step, and the promised ratio if there is one
     "dense": (lambda: step_of(lenet()), None),
-    "passes, 2 % subnormal weights": (subnormal(False), None),
-    "passes, the same counted as zero": (subnormal(True), None),
     "penalty, log-sum, gradient": (sparse("penalty", LOG_SUM), 1.15),
     "penalty, log-sum, value": (sparse("penalty", LOG_SUM, "beside"), 1.3),
     "penalty, log-sum, in the loss": (sparse("penalty", LOG_SUM, "in"), None),
@@ -175,6 +173,8 @@ CASES = {  # name -> function that makes the step, and the promised ratio if the
     "hard concrete, a gate a row": (noisy(HardConcreteLinear, gates="row"), None),
     "adaptive Bernoulli, log-sum": (noisy(AdaptiveDropoutLinear, penalty=LOG_SUM, lam=1e-4, noise="bernoulli"), None),
     "adaptive Gaussian, local": (noisy(AdaptiveDropoutLinear, penalty=LOG_SUM, lam=1e-4, form="local"), None),
+    "passes, 2 % subnormal weights": (subnormal(False), None),
+    "passes, the same counted as zero": (subnormal(True), None),
 }
 if LinearVD:
     CASES["cplxmodule LinearVD"] = peer, None
