@@ -7,7 +7,7 @@ __all__ = ['require_number', 'require_count', 'require_choice', 'real_array', 'm
            'step_like', 'Penalty']
 
 # %% ../nbs/03_protocol.ipynb #cell-02
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from numbers import Integral, Real
 
 import numpy as np
@@ -196,7 +196,19 @@ class Penalty:
     separable = True  # the penalty of a vector is the sum over its entries
     convex = False  # Omega is convex in w
     subquadratic = True  # Omega is concave in w**2, hence has a dual
-    _inflection = 0.0  # Omega' is concave below and convex above this point
+
+    @cached_property
+    def _inflection(self):
+        """Omega' is concave below and convex above this point, where Omega'' is least."""
+        x = np.logspace(-12, 12, 1201)
+        for _ in range(3):
+            least = self._least(x)
+            x = np.linspace(*x[[max(least - 1, 0), min(least + 1, len(x) - 1)]], 201)
+        return 0.0 if x[0] <= 1e-12 else float(x[self._least(x)])
+
+    def _least(self, x):
+        with np.errstate(all="ignore"):
+            return int(np.nan_to_num(self._curvature(x, np), nan=np.inf).argmin())
 
     def __call__(self, w):  # w: weights, any shape
         """Omega(w), entry by entry."""

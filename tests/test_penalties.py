@@ -13,7 +13,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptive_dropout.penalties import CLASSICAL, L1, GroupL2, HardThreshold, SquaredL1, describe, law_violations
+from adaptive_dropout.effective import Standout
+from adaptive_dropout.penalties import (
+    CLASSICAL,
+    L1,
+    GroupL2,
+    HardThreshold,
+    LogSum,
+    SquaredL1,
+    describe,
+    law_violations,
+)
+from adaptive_dropout.protocol import Penalty
+from adaptive_dropout.variational_dropout import VariationalDropout
 
 ROWS = {row.name: row for row in CLASSICAL if row.penalty.separable}
 EVERY = pytest.mark.parametrize("name", ROWS)
@@ -41,6 +53,29 @@ def test_laws_hold_for_random_parameters(name):
         violations = law_violations(penalty, cases=100, searches=int(seed < 8), seed=seed)
         broken = {law: size for law, size in violations.items() if not size <= 1}
         assert not broken, (penalty, broken)
+
+
+SMOOTH = ("Atan", "GemanMcClure", "Welsch", "Cauchy", "LogSquareSum")
+
+
+@pytest.mark.parametrize("scale", (1e-6, 0.3, 1e5))
+@pytest.mark.parametrize("name", SMOOTH)
+def test_inflection_that_nobody_gave(name, scale):
+    penalty = type(ROWS[name].penalty)(scale)
+    given = penalty._inflection
+    searched = Penalty.__dict__["_inflection"].func(penalty)  # of the base class: overridden by the closed form
+    assert given > 0 and abs(searched / given - 1) < 1e-6
+
+
+def test_prox_is_global_without_an_inflection_given():
+    class Bare(VariationalDropout):
+        _inflection = Penalty.__dict__["_inflection"]
+
+    Bare._inflection.__set_name__(Bare, "_inflection")
+    v, step = np.repeat(np.linspace(0.01, 6, 200), 50), np.tile(np.logspace(-2, 2, 50), 200)
+    assert np.allclose(Bare(0.5).prox(v, step), VariationalDropout(0.5).prox(v, step), rtol=1e-9, atol=1e-12)
+    assert Penalty.__dict__["_inflection"].func(L1()) == 0 == Penalty.__dict__["_inflection"].func(LogSum(0.1))
+    assert abs(Penalty.__dict__["_inflection"].func(Standout()) - 2) < 1e-6
 
 
 @EVERY
