@@ -481,7 +481,7 @@ class UpdatePenalty(_NumericPenalty):
         if self.origin == 0 and not self._powers[0] > 1e-6:
             raise ValueError(
                 "eta_hat vanishes so fast at w = 0 that 1 / eta_hat is not integrable in w**2 there: "
-                f"Omega(0) = -inf; origin={self.origin!r} must be positive, Omega(origin) = 0"
+                f"Omega(0) = -inf; origin, the weight at which Omega is 0, must be positive, got {self.origin!r}"
             )
 
     @cached_property

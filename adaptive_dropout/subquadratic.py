@@ -18,8 +18,11 @@ from .protocol import require_number
 # %% ../nbs/10b_subquadratic.ipynb #cell-05
 def _call(name, function, x):
     """function(x) as floats of x's shape. Raises TypeError or ValueError naming the function."""
-    with np.errstate(all="ignore"):
-        out = np.asarray(function(x))
+    try:
+        with np.errstate(all="ignore"):
+            out = np.asarray(function(x))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} gets an array of numbers (np.where decides, not if): {error}") from error
     if out.dtype.kind not in "iuf":
         raise TypeError(f"{name} must return real numbers, got dtype {out.dtype}")
     if out.shape not in ((), x.shape):
@@ -39,7 +42,7 @@ def _rule_with_digits(alpha_hat, w_min, w_max):
     w = 10 ** np.linspace(np.log10(w_min), np.log10(w_max), 2401)
     values = _call("alpha_hat", alpha_hat, w)
     last = max(values.size - 1 - int(np.argmin(np.isnan(values[::-1]))), 20)
-    settled = abs(values[last] - values[last - 20]) <= 1e-9 * abs(values[last])
+    settled = np.isclose(values[last], values[last - 20], rtol=1e-9, atol=0)
 
     def alpha(x):
         out = _call("alpha_hat", alpha_hat, x)

@@ -142,6 +142,8 @@ def _like(value, X, xp):
 def _moments(noise, X, xp):
     """Mean, shape (p,), and variance (p,) or covariance (p, p) of the noise, in X's kind and precision."""
     missing = [name for name in ("mean", "variance") if not hasattr(noise, name)]
+    if isinstance(noise, type):
+        raise TypeError(f"noise must be an object, such as Bernoulli(0.5), got {noise!r}")
     if missing:
         raise TypeError(f"noise must have mean and variance, {noise!r} has no {missing[0]}")
     correlated = getattr(noise, "covariance", None) is not None

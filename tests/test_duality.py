@@ -1,5 +1,7 @@
 """Properties of the numeric duality over families and random inputs, beyond what the pages show."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -222,6 +224,9 @@ def test_float32_and_scalars():
         (lambda: penalty_from_dual(np.sqrt)(1j), TypeError, "w"),
         (lambda: penalty_from_update(lambda w: w - 1), ValueError, "alpha_hat must lie in (0, 1], got"),
         (lambda: penalty_from_update(np.tanh, lam=0), ValueError, "lam"),
+        (lambda: penalty_from_update(lambda w: 0.5 if w < 1 else 1.0), ValueError, "alpha_hat gets an array"),
+        (lambda: penalty_from_update(lambda w: math.tanh(w)), TypeError, "alpha_hat gets an array"),
+        (lambda: penalty_from_update(lambda w: w**2 / (1 + w**2)), ValueError, "eta_hat vanishes so fast"),
         (lambda: penalty_from_update("alpha"), TypeError, "give exactly one function"),
         (lambda: penalty_from_update(eta_hat=lambda w: w[:1]), ValueError, "eta_hat must return"),
         (lambda: dual_from_penalty(np.square, w_min=-1.0), ValueError, "w_min"),

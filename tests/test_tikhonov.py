@@ -198,3 +198,5 @@ def test_what_the_plain_form_needs_is_named():
         stochastic_gradient(X, y, w, MaskMoments(1.0, np.eye(4)), rng)
     with pytest.raises(TypeError, match="variance"):
         expected_loss(X, y, w, object())
+    with pytest.raises(TypeError, match="noise must be an object"):
+        expected_loss(X, y, w, Bernoulli)
