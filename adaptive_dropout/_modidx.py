@@ -222,6 +222,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                              'adaptive_dropout.comparison._fit': ('comparison.html#_fit', 'adaptive_dropout/comparison.py'),
                                              'adaptive_dropout.comparison._from_update': ( 'comparison.html#_from_update',
                                                                                            'adaptive_dropout/comparison.py'),
+                                             'adaptive_dropout.comparison._gap_and_slope': ( 'comparison.html#_gap_and_slope',
+                                                                                             'adaptive_dropout/comparison.py'),
                                              'adaptive_dropout.comparison._growth': ( 'comparison.html#_growth',
                                                                                       'adaptive_dropout/comparison.py'),
                                              'adaptive_dropout.comparison._method': ( 'comparison.html#_method',

@@ -146,18 +146,30 @@ _FAMILIES = {
 def best_scale(
     target,  # values to approximate, shape (m,)
     curves,  # values of the candidates, shape (..., m), non-negative
-    iterations: int = 75,  # each divides the bracket by 1.618
 ) -> tuple:  # best scales, shape (...), and the sup-norm gaps that they leave
-    """The multiple of each curve that is closest to the target in the sup norm (golden section)."""
-    gap = lambda scale: np.abs(target - scale[..., None] * curves).max(axis=-1)
+    """The multiple of each curve that is closest to the target in the sup norm, by tangents from both sides."""
     top = np.abs(curves).max(axis=-1)
-    upper = 2 * np.abs(target).max() / np.where(top > 0, top, 1.0)
-    lower, ratio = np.zeros_like(upper), (5**0.5 - 1) / 2
-    for _ in range(iterations):
-        left, right = upper - ratio * (upper - lower), lower + ratio * (upper - lower)
-        smaller = gap(left) < gap(right)
-        lower, upper = np.where(smaller, lower, left), np.where(smaller, right, upper)
-    return (lower + upper) / 2, gap((lower + upper) / 2)
+    ends = np.zeros_like(top), 2 * np.abs(target).max() / np.where(top > 0, top, 1.0)
+    (left, low, fall), (right, high, rise) = ((scale, *_gap_and_slope(target, curves, scale)) for scale in ends)
+    for _ in range(100):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            crossing = np.clip((high - low + fall * left - rise * right) / (fall - rise), left, right)
+        scale = np.where((fall < 0) & (rise > 0), crossing, left)
+        gap, slope = _gap_and_slope(target, curves, scale)
+        if (gap <= (low + fall * (scale - left)) * (1 + 1e-14)).all():  # no convex function is lower than its tangents
+            break
+        near = slope < 0
+        left, low, fall = (np.where(near, *pair) for pair in ((scale, left), (gap, low), (slope, fall)))
+        right, high, rise = (np.where(near, *pair) for pair in ((right, scale), (high, gap), (rise, slope)))
+    return scale, gap
+
+
+def _gap_and_slope(target, curves, scale):
+    """The largest distance of scale times curve from the target, and its derivative in scale."""
+    rest = target - scale[..., None] * curves
+    worst = np.abs(rest).argmax(axis=-1)[..., None]
+    rest, curve = (np.take_along_axis(values, worst, -1)[..., 0] for values in (rest, curves))
+    return np.abs(rest), -np.sign(rest) * curve
 
 # %% ../nbs/13d_comparison.ipynb #cell-16
 @dataclass(frozen=True)
@@ -193,7 +205,8 @@ def nearest_classical(
     w, singular = _weights(_separable(penalty), upper, _count(points))
     families = ({"log": lambda ratio, upper: classical.LogSum(0.0)} if singular else {}) | _FAMILIES
     curve = (lambda member: member(w) - member(upper)) if singular else (lambda member: member(w))
-    matches = [_fit(name, family, w, curve, curve(penalty)) for name, family in families.items()]
+    target = curve(penalty)
+    matches = [_fit(name, family, w, curve, target) for name, family in families.items()]
     return sorted(matches, key=lambda match: round(match.relative_gap, 6))
 
 
@@ -228,12 +241,12 @@ def _fit(name, family, w, curve, target):
     member = lambda log_ratio: family(float(np.exp(log_ratio)), w[-1])
     gap_at = lambda log_ratio: best_scale(target, curve(member(log_ratio)))
     grid = np.linspace(-16, 7, 93)
-    gaps = best_scale(target, np.array([curve(member(point)) for point in grid]), 35)[1]
+    gaps = best_scale(target, np.array([curve(member(point)) for point in grid]))[1]
     bounds = (grid[max(gaps.argmin() - 1, 0)], grid[min(gaps.argmin() + 1, len(grid) - 1)])
     best = minimize_scalar(lambda point: gap_at(point)[1], bounds=bounds, method="bounded", options={"xatol": 1e-7}).x
     best = best if gap_at(best)[1] <= gaps.min() else grid[gaps.argmin()]
     scale, gap = gap_at(best)
-    where = w[np.abs(target - scale * curve(member(best))).argmax()]
+    where = w[(np.abs(target - scale * curve(member(best))) >= gap * (1 - 1e-9)).argmax()]  # the first of equal ones
     size = max(np.abs(target).max(), np.finfo(float).tiny)
     return Match(name, member(best), float(scale), float(gap), float(where), float(gap / size))
 

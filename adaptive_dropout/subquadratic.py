@@ -22,7 +22,8 @@ def _call(name, function, x):
         with np.errstate(all="ignore"):
             out = np.asarray(function(x))
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{name} gets an array of numbers (np.where decides, not if): {error}") from error
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} gets an array of numbers (np.where decides, not if): {error}") from error
     if out.dtype.kind not in "iuf":
         raise TypeError(f"{name} must return real numbers, got dtype {out.dtype}")
     if out.shape not in ((), x.shape):

@@ -247,7 +247,8 @@ def penalty_gap(
         w = np.linspace(upper / 100, upper, points)
     one, two = _heights(first, w)[0], _heights(second, w)[0]
     scale, gap = best_scale(one, two) if np.ptp(two) else (np.array(1.0), np.abs(one - two).max())
-    return w, one, two, float(scale), float(gap), float(w[np.abs(one - scale * two).argmax()])
+    where = (np.abs(one - scale * two) >= gap * (1 - 1e-9)).argmax()  # the first of equal ones
+    return w, one, two, float(scale), float(gap), float(w[where])
 
 # %% ../nbs/60_widgets.ipynb #cell-15
 def penalty_frame(

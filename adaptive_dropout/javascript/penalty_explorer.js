@@ -21,7 +21,7 @@ function penaltyFrame(first, second, { lam, kappa, upper }) {
   const curves = pair.map((penalty) => w.map((x) => penalty.value(x)));
   const duals = pair.map((penalty) => eta.map((x) => penalty.dual(x)));
   const [scale, gap] = bestScale(...curves), difference = curves[0].map((y, i) => y - scale * curves[1][i]);
-  const where = w[difference.findIndex((y) => Math.abs(y) === gap)];
+  const where = w[difference.findIndex((y) => Math.abs(y) >= gap * (1 - 1e-9))];
   const span = (...lists) => [0, stepUp(Math.max(...finite(lists.flat())))];
   const two = (x, lists, labels = []) => lists.map((y, i) => ({ x, y, style: ["one", "two"][i], label: labels[i] }));
   const edge = stepUp(Math.max(gap, 1e-6 * Math.max(...curves[0])));
