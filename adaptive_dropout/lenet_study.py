@@ -99,13 +99,14 @@ FRONT = {  # method -> strengths: lam * n, or the share of zeros for "magnitude"
 STUDIES = {  # study -> (method, strength) of its cells
     "published": tuple((name, 1e-3 if "penalty" in made[2] else 1.0) for name, made in PUBLISHED.items()),
     "matched": (("effective", 1.0), ("matched LogSum", 1.0)),
+    "warm-up": (("effective", 1.0), ("matched LogSum", 1.0)),
     "front": tuple((name, strength) for name, strengths in FRONT.items() for strength in strengths),
 }
 
 
 def cells(
     studies=tuple(STUDIES),  # of STUDIES
-    seeds=(0, 1, 2),  # of "published" and "matched"; "front" has seed 0
+    seeds=(0, 1, 2),  # of "published" and "matched"; the others have seed 0
     epochs: int | None = None,  # default 200, and 60 for "front"
     data: str = "mnist",  # or "digits"
 ) -> list:  # of dictionaries: study, method, strength, seed, epochs, data
@@ -113,7 +114,7 @@ def cells(
     found = []
     for study in [require_choice("studies", study, tuple(STUDIES)) for study in studies]:
         common = {"epochs": epochs or (60 if study == "front" else 200), "data": data}
-        for seed in [0] if study == "front" else seeds:
+        for seed in [0] if study in ("front", "warm-up") else seeds:
             found += [{"study": study, "method": m, "strength": s, "seed": seed, **common} for m, s in STUDIES[study]]
     return found
 
@@ -140,7 +141,7 @@ def study_run(
 ) -> Run:  # the network with its optimiser and sparsifier
     """A run of the study before its first step. Raises ValueError for an unknown method."""
     n, model = len(data), lenet(data.inputs[0].numel(), seed)
-    rate, ramp = (1e-4 if study == "matched" else 1e-3), CubicRamp
+    rate, ramp = (1e-3 if study == "front" else 1e-4), CubicRamp
     if study == "published":
         kind, rate, options = PUBLISHED[require_choice("method", method, tuple(PUBLISHED))]
         options = options | ({"n": n} if kind == "vardrop" else {"lam": strength})
@@ -148,7 +149,7 @@ def study_run(
         kind, options = method, {"target": ramp(strength, begin=steps // 10, end=max(steps * 6 // 10, 1))}
     else:
         kind, arguments = COMPARED[method]
-        options = arguments(strength / n)
+        options = arguments(strength / n) | ({"warmup": steps // 2} if study == "warm-up" else {})
     return adam_run(model, kind, rate, seed, **options)
 
 # %% ../nbs/53_lenet_study.ipynb #cell-17

@@ -1,7 +1,7 @@
 """LeNet-300-100 on MNIST: the seven methods of LeJeune et al. (2021), section 5, matched objectives, and a front.
 
     python experiments/lenet/run.py                         # every cell that has no result yet: see README.md for times
-    python experiments/lenet/run.py published --seeds 0     # one study: published, matched or front; --list lists cells
+    python experiments/lenet/run.py published --seeds 0     # one study of four; --list lists cells
     python experiments/lenet/run.py --data digits --epochs 5 --results trial   # a try in minutes, without a download
 
 A process of its own for every cell, finished cells are skipped, a cell that was stopped goes on from its checkpoint.
@@ -28,7 +28,7 @@ def parsed(arguments: list[str] | None):
     parser.add_argument("studies", nargs="*", help=f"{', '.join(STUDIES)}; default: all")
     parser.add_argument("--list", action="store_true", help="print the cells")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default 0 1 2; the front has one")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default 0 1 2; warm-up and front have one")
     parser.add_argument("--methods", nargs="+", help="only these methods")
     parser.add_argument("--epochs", type=int, help="default 200, for the front 60; others need --results")
     parser.add_argument("--data", choices=("mnist", "digits"), default="mnist", help="digits needs --results")
