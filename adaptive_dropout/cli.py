@@ -76,7 +76,7 @@ def _add_reproduce(commands):
     run.add_argument("claims", nargs="*", metavar="CLAIM", help="claims to run (default: all)")
     where = "folder for figures and report.json, which replace those of an earlier run (default: %(default)s)"
     run.add_argument("--out", default="reproduced", metavar="DIR", help=where)
-    run.add_argument("--quick", action="store_true", help="smaller samples: under 20 seconds")
+    run.add_argument("--quick", action="store_true", help="smaller samples: half a minute")
     _add_data(run)
     run.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
 
@@ -94,7 +94,8 @@ def _add_sparsify(commands):
     job = _command(commands, "sparsify", text, _recipes_help)
     _add_data(job)
     job.add_argument("--method", default="logsum", help="how weights become zero, see below (default: %(default)s)")
-    job.add_argument("--target", type=float, default=0.98, metavar="SHARE", help="zeros (default: %(default)s)")
+    share = "share of weights that shall be zero (default: %(default)s)"
+    job.add_argument("--target", type=float, default=0.98, metavar="SHARE", help=share)
     where = "folder for model.safetensors and report.json, made if missing (default: %(default)s)"
     job.add_argument("--out", default="sparsified", metavar="DIR", help=where)
     job.add_argument("--epochs", type=int, help="passes through the images (default: 20, digits 100)")
@@ -176,7 +177,7 @@ def _sparsify(arguments) -> int:
     try:
         report = sparsify_images(*settings, arguments.data_dir, progress=not arguments.json)
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        print("interrupted: the same command goes on where it was", file=sys.stderr)
         return 130
     where = f"model.safetensors and report.json: {arguments.out}"
     print(json.dumps(report, indent=1) if arguments.json else f"\n{summary_of(report)}\n\n{where}")

@@ -91,7 +91,7 @@ def table_two_claims(
     twins = {
         "standout": (Standout(1.0), _standout_twin, "A eq. 15-16", "holds"),
         "variational dropout": (VariationalDropout(1.0), _variational_twin, "A eq. 19", "corrected: upper limit η/λ"),
-        "hard concrete": (HardConcreteL0(1.0), _hard_concrete_twin, "A eq. 20-21", "corrected: factor 1, hull"),
+        "hard concrete": (HardConcreteL0(1.0), _hard_concrete_twin, "A Table 2, Figure 1", "corrected: factor 1, hull"),
         "biased Bernoulli": (BiasedBernoulli(1.0), _bernoulli_twin, "A section 4.3", "holds"),
     }
     return [_twin_row(name, w, *twin) for name, twin in twins.items()] + [_pruning_row()]

@@ -14,6 +14,7 @@ import warnings
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from unicodedata import combining
 
 from . import duality_claims, network_claims, shrinkage_claims, structured_claims  # noqa: F401 (they register their claims)
 from .claims import CLAIMS, Row, load_problem
@@ -61,13 +62,15 @@ def table(
     header,  # column names
 ) -> str:  # text with aligned columns
     """Rows as text with aligned columns."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    line = lambda row: " · ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    length = lambda cell: sum(not combining(letter) for letter in cell)  # the hat of η̂ takes no room
+    widths = [max(length(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    filled = lambda cell, width: cell + " " * (width - length(cell))
+    line = lambda row: " · ".join(map(filled, row, widths)).rstrip()
     return "\n".join([line(header), " · ".join("-" * width for width in widths), *map(line, rows)])
 
 # %% ../nbs/80_reproduce.ipynb #cell-07
 def reproduce(
-    names=(),  # claims to run; empty runs all
+    names=(),  # claims to run, or the name of one; empty runs all
     out=None,  # folder for figures and report.json; None writes nothing
     quick: bool = False,  # smaller samples
     data: str = "digits",  # "digits" or "mnist"
@@ -98,10 +101,11 @@ def reproduce(
 
 def _known(names):
     """The names asked for, or all but those that run only by name; unknown ones raise with the list of valid ones."""
+    names = [names] if isinstance(names, str) else list(names)
     unknown = [name for name in names if name not in CLAIMS]
     if unknown:
         raise ValueError(f"unknown claim {', '.join(map(repr, unknown))}; valid claims are {', '.join(CLAIMS)}")
-    return list(names) or [name for name, one in CLAIMS.items() if not one.by_name]
+    return names or [name for name, one in CLAIMS.items() if not one.by_name]
 
 
 def _measure(name, problem, bar):

@@ -10,10 +10,12 @@ import importlib.util
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import webbrowser
 from contextlib import contextmanager
@@ -30,8 +32,8 @@ from .widgets import EXPLORERS
 TABS = {
     **EXPLORERS,
     "live experiment": LiveExperiment,
-    "penalties, JS": PenaltyExplorer,
-    "DropBlock, JS": DropBlockExplorer,
+    "penalties, in the browser": PenaltyExplorer,
+    "DropBlock, in the browser": DropBlockExplorer,
 }  # title -> what makes the explorer
 
 
@@ -88,7 +90,7 @@ def require_voila():
     if absent:
         raise ModuleNotFoundError(
             f"the explorers are served by Voilà, but {' and '.join(absent)} cannot be found: "
-            "pip install 'adaptive-dropout[explore]' (pip install '.[explore]' in a clone), "
+            "pip install '.[explore]' in the clone of the project, "
             "or open nbs/60_widgets.ipynb in JupyterLab"
         )
 
@@ -167,8 +169,9 @@ def explore(
     say=print,  # where messages go, a function of text
 ) -> int:  # exit status: 0 after Ctrl-C, 1 if the server ended by itself
     """Serve all explorers until Ctrl-C. Raises ModuleNotFoundError, ValueError or OSError if it cannot."""
+    port = free_port(port)
     say("starting ...")
-    with serving(port) as served:
+    with _signals_as_interrupts(), serving(port) as served:
         say(f"explorers: {served.address}\nCtrl-C ends.")
         if browser and not _opened(served.address):
             number = served.address.split(":")[2].split("/")[0]
@@ -180,6 +183,19 @@ def explore(
             return 0
         say(f"the server ended by itself (status {status}):\n{served.log.read_text(errors='replace')[-2000:]}")
         return 1
+
+
+@contextmanager
+def _signals_as_interrupts():
+    """A context in which SIGTERM and SIGHUP do what Ctrl-C does, so that no server is left behind."""
+    numbers = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+    numbers = numbers if threading.current_thread() is threading.main_thread() else set()
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _opened(address):

@@ -91,7 +91,7 @@ def test_sparsify_says_in_words_what_was_won_and_that_it_was_interrupted(tmp_pat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sparse_images, "sparsify_images", interrupted)
-    assert main(plan) == 130 and "goes on from here" in capsys.readouterr().err
+    assert main(plan) == 130 and "goes on where it was" in capsys.readouterr().err
 
 
 def test_explore_hands_over_port_and_browser_and_says_what_is_missing(capsys, monkeypatch):

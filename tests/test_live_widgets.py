@@ -459,7 +459,7 @@ def test_a_training_is_steered_in_voila(voila):
 
 def test_javascript_and_kernel_agree_in_voila(voila):
     "The same widget with a kernel: a key reaches Python's side of the model through the real anywidget."
-    open_tab(voila, "DropBlock, JS")
+    open_tab(voila, "DropBlock, in the browser")
     block = voila.locator('input[data-name="r"]')
     block.wait_for(timeout=30_000)
     block.focus()
