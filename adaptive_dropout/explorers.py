@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PARTS', 'javascript', 'esm', 'PenaltyExplorer', 'DropBlockExplorer']
 
-# %% ../nbs/60a_explorers.ipynb #cell-02
+# %% ../nbs/60a_explorers.ipynb #cell-08
 from functools import lru_cache
 from importlib.resources import files
 
@@ -14,7 +14,7 @@ import traitlets
 
 from .protocol import require_choice
 
-# %% ../nbs/60a_explorers.ipynb #cell-05
+# %% ../nbs/60a_explorers.ipynb #cell-11
 PARTS = {
     "penalty": ("penalties", "formulas", "picture", "penalty_explorer"),
     "dropblock": ("dropblock", "picture", "dropblock_explorer"),
@@ -39,7 +39,7 @@ def esm(
     end = f"export {{ {exports} }};\n" if exports else ""
     return "\n".join([*map(javascript, parts), f"export default {{ render }};\n{end}"])
 
-# %% ../nbs/60a_explorers.ipynb #cell-20
+# %% ../nbs/60a_explorers.ipynb #cell-26
 class PenaltyExplorer(anywidget.AnyWidget):
     """Two penalties side by side, computed in the browser; a name of the list, or "typed rule" for `formula`."""
 

@@ -85,7 +85,7 @@ def tab(browser, address):
     opened = []
 
     def make(mode: str = "desktop", **more) -> Tab:
-        opened.append(Tab(browser, address, **MODES[mode], **more))
+        opened.append(Tab(browser, address, **(MODES[mode] | more)))
         return opened[-1]
 
     yield make
@@ -218,6 +218,29 @@ def test_search_finds(words, target, tab):
     assert not page.locator(".finder").is_visible()
 
 
+@pytest.mark.parametrize(
+    "words, target",
+    [
+        ("12d", "penalties.html"),
+        ("page 13b", "hard_concrete.html"),
+        ("10", "tikhonov.html"),
+        ("Tikhonov", "tikhonov.html"),
+    ]
+    + [("k-support", "ksupport.html"), ("claims of the duality paper", "duality_claims.html")],
+)
+def test_the_page_itself_is_found_first(words, target, tab):
+    "By its number and by its title; pages of claims, whose sections repeat the titles, come after it."
+    page = tab().open("index.html")
+    page.keyboard.press("/")
+    page.keyboard.type(words)
+    page.wait_for_selector(".finder li a")
+    found = [link.get_attribute("href") for link in page.locator(".finder li a").all()]
+    assert found[0] == target
+    last = max(k for k, address in enumerate(found) if address.startswith(target))
+    claims = [k for k, address in enumerate(found) if "_claims.html#" in address and "claims" not in target]
+    assert all(k > last for k in claims), "sections about claims repeat titles"
+
+
 def test_search_by_keyboard(tab):
     page = tab().open("index.html")
     page.keyboard.press("Control+k")
@@ -284,6 +307,41 @@ def test_a_site_without_a_server_works(browser, folder):
     page.wait_for_url("**/ksupport.html#prox_ksupport")
     tab.context.close()
     assert not tab.wrong
+
+
+def test_verdicts_are_seen_without_scrolling(tab):
+    here = tab(viewport={"width": 1280, "height": 900})
+    for name in ("index.html", "reproduce.html"):
+        page = here.open(name)
+        head = page.locator(".printed thead th").last
+        assert head.text_content() == "verdict"
+        edges = [place.bounding_box() for place in (head, page.locator("main"))]
+        assert edges[0]["x"] + edges[0]["width"] <= edges[1]["x"] + edges[1]["width"] + 1
+    fits = "(place) => place.scrollWidth <= place.clientWidth"
+    assert here.open("index.html").locator("main pre").first.evaluate(fits), "the first two commands"
+    for name in ("duality_claims.html", "shrinkage_claims.html", "howto_compare.html", "comparison.html"):
+        assert all(place.evaluate(fits) for place in here.open(name).locator("pre.output").all()), name
+
+
+def test_the_explorers_come_before_the_code(tab):
+    page = tab().open("explorers.html")
+    page.wait_for_function("document.querySelectorAll('.anywidget[data-ready]').length === 2")
+    code, panels = (page.locator(f"main {query}") for query in (".code", ".anywidget svg"))
+    assert panels.last.bounding_box()["y"] < code.first.bounding_box()["y"]
+    assert page.locator(".side a[aria-current] .live").count() == page.locator(".side .live").count() == 1
+    assert page.locator(".anywidget svg").first.locator("text", has_text="LogSum(2)").count() == 1, "a legend at once"
+
+
+def test_a_refused_rule_is_answered_below_the_text(tab):
+    page = tab().open("explorers.html")
+    page.wait_for_selector(".anywidget[data-ready]")
+    page.locator('select[data-name="first"]').select_option("typed rule")
+    rule, answer = page.locator('input[data-name="formula"]'), page.locator(".ad-words").first
+    rule.fill("eta = 1/w")
+    rule.press("Enter")
+    assert answer.get_attribute("role") == "alert" and "eta decreases" in answer.text_content()
+    below = answer.bounding_box()["y"] - rule.bounding_box()["y"] - rule.bounding_box()["height"]
+    assert 0 <= below < 20
 
 
 def test_an_explorer_is_live(tab, folder):

@@ -1,5 +1,7 @@
 """README.md and the address: what is generated, from what."""
 
+import ast
+import json
 import re
 from pathlib import Path
 
@@ -26,11 +28,16 @@ def test_code_and_its_output_are_shown_pictures_and_hidden_cells_are_not():
     page = index(
         ("md", "# T\n\n> D.", None),
         ("py", "#| export\nx = 1", []),
+        ("py", "#| hide\nsecret()", []),
+        ("py", "#| echo: false\nquiet()", [{"output_type": "stream", "name": "stdout", "text": "said\n"}]),
+        ("py", "import a", []),
         ("py", "#| eval: true\n1 + 1", [{"output_type": "execute_result", "data": {"text/plain": "2"}}, picture]),
+        ("py", "y = 2", []),
     )
     text = readme.readme(page)
-    assert text.endswith("# T\n\n> D.\n\n```python\n1 + 1\n```\n\n```text\n2\n```\n")
-    assert "Figure" not in text and "x = 1" not in text
+    shown = "```text\nsaid\n```\n\n```python\nimport a\n\n1 + 1\n```\n\n```text\n2\n```\n\n```python\ny = 2\n```\n"
+    assert text.endswith(f"# T\n\n> D.\n\n{shown}"), "what shows nothing joins what follows"
+    assert not re.search("Figure|x = 1|secret|quiet", text)
 
 
 def test_links_to_the_repository_derive_from_its_address():
@@ -47,6 +54,26 @@ def test_links_to_the_repository_derive_from_its_address():
 def test_generated_files_are_up_to_date():
     for path, wanted in readme.derived_files().items():
         assert path.read_text(encoding="utf-8") == wanted, f"{path.name}: run `make export`"
+
+
+def test_the_map_says_what_the_pages_say(tmp_path):
+    cells = [{"cell_type": "markdown", "source": "# A | B\n\n> New [sentence](x.ipynb).", "outputs": []}]
+    (tmp_path / "12ca_vectors.ipynb").write_text(json.dumps({"cells": cells}))
+    rows = readme.rows_of_map([tmp_path / "12ca_vectors.ipynb"])
+    row = "| [12ca A | B](12ca_vectors.ipynb) | New [sentence](x.ipynb). |"
+    assert rows == {"12ca_vectors.ipynb": row}
+    old = "| [12ca Old](12ca_vectors.ipynb) | Old. |"
+    given = f"| page |\n|---|\n{old}\n| [x](13_other.ipynb) | y |\n[12ca](12ca_vectors.ipynb)"
+    assert readme.mapped(given, rows) == given.replace(old, row)
+
+
+def test_the_code_of_the_readme_runs_where_the_readme_is():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert blocks and "../" not in "".join(blocks)
+    for block in blocks:
+        compile(block, "README.md", "exec")
+        assert any(not isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(block).body)
 
 
 def test_first_screen_names_the_two_commands_in_order():

@@ -16,7 +16,7 @@ import site_builder
 import site_html
 import site_pages
 import yaml
-from notebooks import ROOT, WIDGET_STATE, WIDGET_VIEW
+from notebooks import ROOT, WIDGET_STATE, WIDGET_VIEW, page_key, read
 from site_api import Definition, Lookup
 
 # ---- a small notebook, processed by nbdev's rules ----
@@ -106,7 +106,40 @@ def test_pictures_are_written_beside_the_page():
     content = base64.b64encode(PNG).decode()
     made = page(cell("code", "plot()", shown(**{"image/png": content}), shown(**{"image/png": [content]})))
     assert made.pictures == {"images/circles-1.png": PNG, "images/circles-2.png": PNG}
-    assert "![Figure 2 of the page Circles](images/circles-2.png)" in made.body
+    assert '<img src="images/circles-2.png" alt="Figure 2 of the page Circles" />' in made.body
+
+
+def test_pictures_are_described_by_what_stands_above_them():
+    content = shown(**{"image/png": base64.b64encode(PNG).decode()})
+    text = '## How *round*\n\nThe [dashed](x.html) line `is` "it". Else nothing.\n\nNot 1.'
+    body = page(cell("markdown", text), cell("code", "plot()", content), cell("code", "plot()", content)).body
+    assert body.count("of the page Circles – How round – The dashed line is &quot;it&quot;.") == 2
+    assert site_pages.about_the_picture("The curve is $x$.") == "", "formulas cannot be read aloud"
+
+
+def test_an_empty_figure_is_refused():
+    with pytest.raises(SystemExit, match="07_circles.ipynb shows <Figure size 7x3 with 0 Axes>"):
+        page(cell("code", "plot()", shown(**{"text/plain": "<Figure size 7x3 with 0 Axes>"})))
+
+
+def test_a_printed_table_becomes_one():
+    text = "Found:\nclaim · verdict\n----- · -------\na < b · 1e-13 holds\n\nend"
+    row = '<tr><td>a &lt; b</td><td><span class="unbroken">1e-13</span> holds</td></tr>'
+    table = f"<table><thead><tr><th>claim</th><th>verdict</th></tr></thead><tbody>{row}</tbody></table>"
+    before, after = ('<pre class="output">Found:</pre>', '<pre class="output">end</pre>')
+    assert site_pages.printed(text) == f'{before}<div class="printed">{table}</div>{after}'
+    assert "<table>" not in site_pages.printed("a · b\n\n---\nc")
+
+
+def test_long_lines_are_wrapped_and_wide_ones_set_smaller():
+    assert site_pages.printed("x" * 78) == f'<pre class="output">{"x" * 78}</pre>'
+    assert 'style="--columns: 79"' in site_pages.printed("x" * 79)
+    assert site_pages.printed("x" * 100) == f'<pre class="output" style="--columns: 100">{"x" * 100}</pre>'
+    long = f"{'x' * 101}\n  <y>"
+    assert (
+        site_pages.printed(long)
+        == f'<pre class="output wrapped"><span>{"x" * 101}\n</span><span>  &lt;y&gt;\n</span></pre>'
+    )
 
 
 def test_sliders_show_their_saved_frame_and_explorers_are_live():
@@ -336,12 +369,18 @@ CONTENTS = [
     "index.ipynb",
     {"section": "A & B", "contents": ["01_a.ipynb", {"section": "Inner", "contents": ["02_b.ipynb"]}]},
 ]
+PAGE = '<span class="page">{}</span> '.format
 TITLES = {"index.ipynb": ("index.html", "Home"), "01_a.ipynb": ("a.html", "a < b"), "02_b.ipynb": ("b.html", "Last")}
 
 
 def test_the_sidebar_opens_where_the_reader_is():
     made = site_builder.sidebar(CONTENTS, TITLES, "b.html")
-    assert made.count("<details open>") == 2 and '<a href="b.html" aria-current="page">Last</a>' in made
+    assert (
+        made.count("<details open>") == 2 and '<a href="b.html" aria-current="page">' + PAGE("02") + "Last</a>" in made
+    )
+    assert '<a href="index.html">Home</a>' in made and "moves here" not in made
+    live = site_builder.sidebar(CONTENTS, TITLES, "b.html", frozenset(["01_a.ipynb"]))
+    assert 'a &lt; b <span class="live">' in live and live.count('"live"') == 1
     assert "A &amp; B" in made and "a &lt; b" in made
     assert "open" not in site_builder.sidebar(CONTENTS, TITLES, "index.html")
 
@@ -350,6 +389,7 @@ def test_the_neighbours_follow_the_sidebar():
     order = site_builder.entries(CONTENTS)
     assert order == ["index.ipynb", "01_a.ipynb", "02_b.ipynb"]
     middle = site_builder.neighbours(order, TITLES, "01_a.ipynb")
+    assert f"<small>Next</small>{PAGE('02')}Last" in middle and "<small>Before</small>Home" in middle
     assert 'rel="prev" href="index.html"' in middle and 'rel="next" href="b.html"' in middle
     assert "prev" not in site_builder.neighbours(order, TITLES, "index.ipynb")
     assert "next" not in site_builder.neighbours(order, TITLES, "02_b.ipynb")
@@ -371,20 +411,34 @@ def test_pages_open_elsewhere_once_there_is_an_address():
 
 @pytest.mark.parametrize("host, base", [("", ""), ("https://docs.host", "/ad/")])
 def test_what_the_pages_share_is_written(tmp_path, host, base):
-    page = site_builder.Rendered("02_b.ipynb", "b.html", "Last & least", 'A "b".', "<ul></ul>", "<p>Words.</p>")
+    body = '<p>Words.</p><div class="anywidget"></div>'
+    page = site_builder.Rendered("02_b.ipynb", "b.html", "Last & least", 'A "b".', "<ul></ul>", body)
     values = {"git_url": "", "branch": "main", "doc_host": host, "doc_baseurl": base}
-    others = [dataclasses.replace(page, source=s, file=f) for s, (f, _) in TITLES.items() if s != page.source]
+    others = [dataclasses.replace(page, source=s, file=f, body="") for s, (f, _) in TITLES.items() if s != page.source]
     common = site_builder.Common(tmp_path, {}, values, NAMES)
     site_builder.written([page, *others], {"title": "Site", "sidebar": {"contents": CONTENTS}}, common)
     text = (tmp_path / "b.html").read_text()
-    assert "<title>Last &amp; least – Site</title>" in text and 'content="A &quot;b&quot;."' in text
+    assert "<title>02 Last &amp; least – Site</title>" in text and f"<h1>{PAGE('02')}Last &amp; least</h1>" in text
+    assert text.count('<span class="live">') == 1 and 'content="A &quot;b&quot;."' in text
     assert "{{" not in text and "<p>Words.</p>" in text
-    assert '["b.html","Last & least","","A \\"b\\". Words."]' in (tmp_path / "search_index.js").read_text()
+    assert '["b.html","02 Last & least","","A \\"b\\". Words."]' in (tmp_path / "search_index.js").read_text()
     for asset in ("style.css", "site.js", "anywidget_host.js", "stix-two-math.woff"):
         assert (tmp_path / asset).is_file()
     map_of_site = tmp_path / "sitemap.xml"
     assert map_of_site.exists() == bool(host)
     assert not host or "<loc>https://docs.host/ad/b.html</loc>" in map_of_site.read_text()
+
+
+def test_the_sidebar_has_every_page_in_the_order_of_the_numbers():
+    "Sections stand in an order of their own; what is in a section, and in the sections inside, goes by number."
+    contents = site_builder.website()["sidebar"]["contents"]
+    listed = site_builder.entries(contents)
+    assert sorted(listed) == sorted([path.name for path in site_builder.all_pages()] + list(site_builder.GENERATED))
+    for section in contents:
+        pages = [name for name in site_builder.entries([section]) if site_api.page_number(name)]
+        assert pages == sorted(pages, key=page_key), section["section"]
+    assert listed[:2] == ["index.ipynb", "00_notation.ipynb"]
+    assert listed.index("50_data.ipynb") + 1 == listed.index("50a_stacked.ipynb")
 
 
 def test_links_are_relative_and_need_no_anchor(tmp_path):
@@ -492,6 +546,14 @@ class FakeQuarto:
         return subprocess.CompletedProcess(command, self.status, self.log)
 
 
+def write_processed(folder):
+    "What nbdev leaves of a page with a number and of one without."
+    folder.mkdir()
+    for name, title in (("12ca_vectors", "'Of: vectors'"), ("index", "Home")):
+        cells = [cell("raw", f"---\ndescription: A.\ntitle: {title}\n\n---\n\n"), cell("markdown", "Text.")]
+        (folder / f"{name}.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}}))
+
+
 @pytest.mark.parametrize(
     "log, status, works", [("fine", 0, True), ("WARN: Unable to resolve", 0, False), ("x", 1, False)]
 )
@@ -504,7 +566,7 @@ def test_a_warning_of_quarto_fails_the_build(log, status, works, tmp_path, monke
     monkeypatch.setattr(site_builder, "PROCESSED", processed)
     monkeypatch.setattr(site_builder, "SITE", tmp_path / "_docs")
     monkeypatch.setattr(nbdev.quarto, "refresh_quarto_yml", lambda: None)
-    monkeypatch.setattr(nbdev.serve, "proc_nbs", lambda folder: processed.mkdir())
+    monkeypatch.setattr(nbdev.serve, "proc_nbs", lambda folder: write_processed(processed))
     monkeypatch.setattr(site_builder.subprocess, "run", quarto)
     if works:
         site_builder.build_by_quarto()
@@ -514,6 +576,10 @@ def test_a_warning_of_quarto_fails_the_build(log, status, works, tmp_path, monke
             site_builder.build_by_quarto()
         assert not (tmp_path / "_docs").exists()
     assert quarto.commands[-1][:2] == ["quarto", "render"]
+    for name, title in (("12ca_vectors", "12ca Of: vectors"), ("index", "Home")):
+        source = read(processed / f"{name}.ipynb")["cells"][0]["source"]
+        assert source.startswith("---\n") and source.endswith("\n---\n\n")
+        assert yaml.safe_load(source.split("---")[1]) == {"title": title, "description": "A."}
     for name in site_builder.GENERATED:
         front = yaml.safe_load((processed / name).read_text(encoding="utf-8").split("---")[1])
         assert front == dict(zip(("title", "description"), site_builder.GENERATED[name], strict=True))

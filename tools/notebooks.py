@@ -232,7 +232,15 @@ def chosen_pages(names: list[str]) -> list[Path]:
 # ---- running ----
 
 
-COMMON_IMPORTS = ("scipy.stats", "sympy", "sklearn.datasets", "torch", "matplotlib.figure", "ipykernel.kernelapp")
+COMMON_IMPORTS = (
+    "scipy.stats",
+    "sympy",
+    "sklearn.datasets",
+    "torch",
+    "torch._dynamo",
+    "matplotlib.figure",
+    "ipykernel.kernelapp",
+)  # torch._dynamo: what every torch optimiser imports when it is made
 KERNEL = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # what a kernel sets before it imports anything
 
 

@@ -1,4 +1,5 @@
-"""Writes what derives from settings.ini and nbs/index.ipynb: README.md, and version and address in CITATION.cff.
+"""Writes what derives from settings.ini and the pages: the map of pages in nbs/index.ipynb, README.md of that page, and
+version and address in CITATION.cff.
 
 python tools/readme.py            # write
 python tools/readme.py --check    # only compare; exit status 1 when a file is out of date
@@ -8,15 +9,17 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import re
 import sys
 from configparser import ConfigParser
 from pathlib import Path
 
-from notebooks import NOTEBOOKS, ROOT, _text, read
+from notebooks import NOTEBOOKS, ROOT, _text, all_pages, read
 
 NOTE = "<!-- Generated from nbs/index.ipynb by tools/readme.py: edit the notebook, then `make export`. -->\n"
-HIDDEN = re.compile(r"^#\s*\|\s*(hide|export|exporti|default_exp\b.*|echo:\s*false)\s*$", flags=re.MULTILINE)
+HIDDEN = re.compile(r"^#\s*\|\s*(hide|export|exporti|default_exp\b.*)\s*$", flags=re.MULTILINE)
+SILENT = re.compile(r"^#\s*\|\s*echo:\s*false\s*$", flags=re.MULTILINE)
 
 
 def settings(root: Path = ROOT) -> dict[str, str]:
@@ -40,17 +43,43 @@ def relative_to_root(markdown: str) -> str:
 
 
 def code_block(cell: dict) -> str:
-    "A code cell with its text outputs as fenced Markdown; empty for hidden cells."
+    "A code cell with its text outputs as fenced Markdown; empty for hidden cells, without the code for silent ones."
     if HIDDEN.search(cell["source"]):
         return ""
     source = "\n".join(line for line in cell["source"].splitlines() if not re.match(r"#\s*\|", line)).strip()
-    blocks = [f"```python\n{source}\n```"] if source else []
+    blocks = [f"```python\n{source}\n```"] if source and not SILENT.search(cell["source"]) else []
     for output in cell["outputs"]:
         text = _text(output.get("text", "") or output.get("data", {}).get("text/plain", "")).rstrip()
         is_figure = "image/png" in output.get("data", {})
         if text and not is_figure and output.get("name") != "stderr":
             blocks.append(f"```text\n{text}\n```")
     return "\n\n".join(blocks)
+
+
+def one_block(blocks: list[str]) -> list[str]:
+    "Code that shows nothing, such as imports, joins the code that follows it."
+    joined: list[str] = []
+    for block in blocks:
+        follows = bool(joined) and joined[-1].startswith("```python") and joined[-1].count("```") == 2
+        if follows and block.startswith("```python\n"):
+            joined[-1] = joined[-1].removesuffix("```") + "\n" + block.removeprefix("```python\n")
+        else:
+            joined.append(block)
+    return joined
+
+
+def rows_of_map(pages: list[Path]) -> dict[str, str]:
+    "Name of a page -> its row in the map: number and title with a link, and the sentence below the title."
+    first = {path: read(path)["cells"][0]["source"].splitlines() for path in pages}
+    return {
+        p.name: f"| [{p.stem.partition('_')[0]} {t[2:]}]({p.name}) | {s[2:]} |" for p, (t, _, s, *_) in first.items()
+    }
+
+
+def mapped(markdown: str, rows: dict[str, str]) -> str:
+    "Markdown in which each row that begins with a link to a page is the row of that page."
+    row = re.compile(r"^\| \[[^\]]*\]\(([^()/]+\.ipynb)\) \| .*\|$", flags=re.MULTILINE)
+    return row.sub(lambda match: rows.get(match[1], match[0]), markdown)
 
 
 def badges(address: str) -> str:
@@ -65,7 +94,8 @@ def readme(index: dict, address: str = "") -> str:
         parts.append(relative_to_root(cell["source"].strip()) if cell["cell_type"] == "markdown" else code_block(cell))
     title, _, rest = parts[0].partition("\n")
     shield = badges(address.rstrip("/")) if address else ""
-    return "\n\n".join(part for part in [NOTE + title, shield, rest.strip(), *parts[1:]] if part) + "\n"
+    shown = one_block([part for part in parts[1:] if part])
+    return "\n\n".join(part for part in [NOTE + title, shield, rest.strip(), *shown] if part) + "\n"
 
 
 def citation(text: str, values: dict[str, str]) -> str:
@@ -81,8 +111,14 @@ def derived_files(root: Path = ROOT) -> dict[Path, str]:
     "File -> what it should hold."
     values = settings(root)
     cff = root / "CITATION.cff"
-    index = read(NOTEBOOKS / values["readme_nb"])
+    page = NOTEBOOKS / values["readme_nb"]
+    index, stored = read(page), json.loads(page.read_text(encoding="utf-8"))
+    rows = rows_of_map([path for path in all_pages() if path != page])
+    for cell, kept in zip(index["cells"], stored["cells"], strict=True):
+        cell["source"] = mapped(cell["source"], rows)
+        kept["source"] = cell["source"].splitlines(keepends=True)
     return {
+        page: json.dumps(stored, indent=1, ensure_ascii=False, sort_keys=True) + "\n",
         root / "README.md": readme(index, values["git_url"]),
         cff: citation(cff.read_text(encoding="utf-8"), values),
     }

@@ -38,6 +38,17 @@ def html_name(source: str) -> str:
     return re.sub(r"^\d+[a-zA-Z0-9]*_", "", Path(source).name.lower()).rpartition(".")[0] + ".html"
 
 
+def page_number(source: str) -> str:
+    "12ca of 12ca_vectors.ipynb; empty for a page without number."
+    match = re.match(r"(\d+[a-z]*)_", source)
+    return match[1] if match else ""
+
+
+def numbered_title(source: str, title: str) -> str:
+    "A title as texts refer to the page: 12ca Penalties of whole vectors."
+    return f"{page_number(source)} {title}".strip()
+
+
 def definitions(root: Path = ROOT) -> list[Definition]:
     "Every definition that a page exports, module by module."
     top, folder = _names_of_the_package(root), root / PACKAGE

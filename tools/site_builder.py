@@ -28,7 +28,7 @@ import site_html
 import yaml
 from notebooks import NOTEBOOKS, ROOT, all_pages, read
 from readme import settings
-from site_api import Definition, Lookup, api_page, changes_page, definitions, html_name
+from site_api import Definition, Lookup, api_page, changes_page, definitions, html_name, numbered_title, page_number
 from site_pages import Page, fenced, page_of, processed
 
 __all__ = ["build", "dead_links", "entries", "fenced", "linked"]
@@ -130,20 +130,29 @@ def render(common: Common, page: Page | Path) -> Rendered:
 # ---- around a page ----
 
 
-def sidebar(contents: list, titles: dict[str, tuple[str, str]], here: str) -> str:
-    "The sidebar of _quarto.yml as nested lists; the page that is open is marked, and so are the sections around it."
+def sidebar(contents: list, titles: dict[str, tuple[str, str]], here: str, live: frozenset = frozenset()) -> str:
+    """The sidebar of _quarto.yml as nested lists, with the numbers of the pages.
+
+    The page that is open is marked, and so are the sections around it; `live` are pages whose pictures move here.
+    """
     items = []
     for entry in contents:
         if isinstance(entry, dict):
             inside = here in [titles[name][0] for name in entries(entry["contents"])]
-            inner = sidebar(entry["contents"], titles, here)
+            inner = sidebar(entry["contents"], titles, here, live)
             head = f"<summary>{html.escape(entry['section'])}</summary>"
             items.append(f"<li><details{' open' if inside else ''}>{head}{inner}</details></li>")
         else:
             file, title = titles[entry]
             current = ' aria-current="page"' if file == here else ""
-            items.append(f'<li><a href="{file}"{current}>{html.escape(title)}</a></li>')
+            inner = with_number(entry, title) + (' <span class="live">moves here</span>' if entry in live else "")
+            items.append(f'<li><a href="{file}"{current}>{inner}</a></li>')
     return "<ul>" + "".join(items) + "</ul>"
+
+
+def with_number(source: str, title: str) -> str:
+    number = page_number(source)
+    return (f'<span class="page">{number}</span> ' if number else "") + html.escape(title)
 
 
 def neighbours(order: list[str], titles: dict[str, tuple[str, str]], source: str) -> str:
@@ -154,7 +163,8 @@ def neighbours(order: list[str], titles: dict[str, tuple[str, str]], source: str
     for kind, label, step in (("prev", "Before", -1), ("next", "Next", 1)):
         if 0 <= place + step < len(order):
             file, title = titles[order[place + step]]
-            links.append(f'<a rel="{kind}" href="{file}"><small>{label}</small>{html.escape(title)}</a>')
+            inner = f"<small>{label}</small>{with_number(order[place + step], title)}"
+            links.append(f'<a rel="{kind}" href="{file}">{inner}</a>')
     return "".join(links)
 
 
@@ -180,10 +190,13 @@ def written(pages: list[Rendered], site: dict, common: Common) -> None:
     "Write every page with what stands around it, and what they share."
     frame, contents = TEMPLATE.read_text(encoding="utf-8"), site["sidebar"]["contents"]
     titles, order = {page.source: (page.file, page.title) for page in pages}, entries(contents)
+    live = frozenset(page.source for page in pages if '<div class="anywidget">' in page.body)
     for page in pages:
         parts = {key: html.escape(value) for key, value in asdict(page).items() if key not in ("toc", "body")}
         parts |= {"toc": page.toc, "body": page.body, "site": html.escape(site["title"])}
-        parts |= {"sidebar": sidebar(contents, titles, page.file), "neighbours": neighbours(order, titles, page.source)}
+        parts |= {"heading": with_number(page.source, page.title), "neighbours": neighbours(order, titles, page.source)}
+        parts |= {"title": html.escape(numbered_title(page.source, page.title))}
+        parts["sidebar"] = sidebar(contents, titles, page.file, live)
         parts["elsewhere"] = open_elsewhere(page.source, common.values)
         (common.folder / page.file).write_text(filled(frame, parts), encoding="utf-8")
     for asset in ASSETS.iterdir():
@@ -197,14 +210,13 @@ def written(pages: list[Rendered], site: dict, common: Common) -> None:
 
 def search_index(pages: list[Rendered], names: Lookup) -> list[list[str]]:
     "Rows [address, title of the page, heading or name, words]: the sections of all pages and the public names."
-    rows = []
+    rows, titles = [], {page.file: numbered_title(page.source, page.title) for page in pages}
     for page in pages:
         found = site_html.sections(page.body) if page.source != "api.qmd" else []
         first = page.description + " "
         for name, heading, words in found:
-            rows.append([page.file + ("#" + name if name else ""), page.title, heading, (first + words).strip()])
+            rows.append([page.file + ("#" + name if name else ""), titles[page.file], heading, (first + words).strip()])
             first = ""
-    titles = {page.file: page.title for page in pages}
     known = {item.target: item for items in names.table.values() for item in items}
     rows += [[d.target, titles[d.page], d.name, d.summary, d.module] for d in known.values() if d.page in titles]
     return rows
@@ -248,6 +260,7 @@ def build_by_quarto() -> None:
     shutil.rmtree(PROCESSED, ignore_errors=True)
     refresh_quarto_yml()
     proc_nbs(get_config().nbs_path)
+    number_titles(PROCESSED)
     for page in generated_pages(definitions(), titles_of_pages()):
         front = yaml.safe_dump({"title": page.title, "description": page.description}, allow_unicode=True)
         (PROCESSED / page.source).write_text(f"---\n{front}---\n\n{page.body}", encoding="utf-8")
@@ -260,6 +273,16 @@ def build_by_quarto() -> None:
         raise SystemExit("\n".join([f"quarto: status {done.returncode}, {len(warnings)} warnings", *warnings]))
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.move(PROCESSED / SITE.name, SITE)
+
+
+def number_titles(folder: Path) -> None:
+    "Put the number of each processed page in front of its title, for Quarto's sidebar and search."
+    for path in folder.glob("*.ipynb"):
+        nb = read(path)
+        front = yaml.safe_load(nb["cells"][0]["source"].strip().strip("-"))
+        front["title"] = numbered_title(path.name, front["title"])
+        nb["cells"][0]["source"] = f"---\n{yaml.safe_dump(front, allow_unicode=True)}---\n\n"
+        path.write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")
 
 
 # ---- links ----

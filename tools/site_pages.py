@@ -16,6 +16,7 @@ from notebooks import ROOT, WIDGET_STATE, WIDGET_VIEW, _text
 from site_api import html_name, places
 from site_html import code_block
 
+WIDEST = 100  # columns of printed text; longer lines are wrapped
 MARK = "\ue000{}\ue001"  # around what a later step puts into the HTML
 
 
@@ -72,9 +73,15 @@ class _Cells:
         self.state = nb["metadata"].get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
         calls = (re.findall(r"^show_doc\(([\w.]+)", c["source"], re.MULTILINE) for c in self.cells)
         self.shown = {name.lower() for names in calls for name in names}
+        self.heading, self.prose = "", ""  # above the cell that is being looked at
 
     def markdown(self) -> list[str]:
-        return [numbered(c["source"]) if c["cell_type"] == "markdown" else self.code(c) for c in self.cells]
+        return [self.text(c["source"]) if c["cell_type"] == "markdown" else self.code(c) for c in self.cells]
+
+    def text(self, source: str) -> str:
+        headings = re.findall(r"^#{2,3} (.*)$", source, flags=re.MULTILINE)
+        self.heading, self.prose = headings[-1] if headings else self.heading, source
+        return numbered(source)
 
     def code(self, cell: dict) -> str:
         if re.search(r"^show_doc\(|^#\s*\|\s*(hide|include:\s*false)\s*$", cell["source"], flags=re.MULTILINE):
@@ -103,13 +110,17 @@ class _Cells:
         if "text/markdown" in data or "text/latex" in data:
             return numbered(_text(data.get("text/markdown") or data["text/latex"]))
         text = _text(output.get("text") or data.get("text/plain", "")).rstrip()
-        return raw(f'<pre class="output">{html.escape(text)}</pre>') if text else ""
+        if text.startswith("<Figure size"):
+            raise SystemExit(f"{self.page.source} shows {text} where no picture is: plt.close(figure)")
+        return raw(printed(text)) if text else ""
 
     def picture(self, content: str) -> str:
         number = len(self.page.pictures) + 1
         name = f"images/{Path(self.page.file).stem}-{number}.png"
         self.page.pictures[name] = base64.b64decode(_text(content))
-        return f"![Figure {number} of the page {self.page.title}]({name})"
+        parts = (f"Figure {number} of the page {self.page.title}", self.heading, about_the_picture(self.prose))
+        words = " – ".join(re.sub(r"[$`*\\]", "", part) for part in parts if part)
+        return raw(f'<figure><img src="{name}" alt="{html.escape(words)}" /></figure>')
 
     def widget(self, model_id: str) -> str:
         "An explorer that computes in the browser is live; of other widgets the frame saved with the page is shown."
@@ -125,6 +136,45 @@ class _Cells:
             return [raw(live_widget(model))]
         frames = [self.output(output) for output in state.get("outputs", ())]
         return frames + [part for child in state.get("children", ()) for part in self.widget_parts(child)]
+
+
+def about_the_picture(markdown: str) -> str:
+    "The last sentence of a text that speaks of a picture; empty if there is none, or only one with formulas."
+    picture = r"\b(picture|figure|curves?|left|right|points|dashed|axis|lines?)\b"
+    text = re.sub(r"^#.*$", "", markdown, flags=re.MULTILINE)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*`]", r"\1", text)
+    sentences = [" ".join(s.split()) for s in re.split(r"(?<=[.!?])\s+(?=[A-Z])|\n\s*\n", text)]
+    found = [sentence for sentence in sentences if re.search(picture, sentence, flags=re.IGNORECASE)]
+    return found[-1] if found and not re.search(r"[$\\|]", found[-1]) else ""
+
+
+def printed(text: str) -> str:
+    "Printed text as HTML. A table with a ruled header becomes one; other long lines are wrapped, or set smaller."
+    lines = text.split("\n")
+    rule = next((k for k, line in enumerate(lines) if k and re.fullmatch(r"-+( · -+)+", line)), 0)
+    if rule:
+        end = next((k for k in range(rule, len(lines)) if " · " not in lines[k]), len(lines))
+        rows = [[cell.strip() for cell in line.split(" · ")] for line in (lines[rule - 1], *lines[rule + 1 : end])]
+        around = ["\n".join(lines[: rule - 1]).rstrip(), "\n".join(lines[end:]).strip("\n")]
+        before, after = (printed(part) if part else "" for part in around)
+        return f'{before}<div class="printed">{_table(rows)}</div>{after}'
+    widest = max(map(len, lines))
+    if widest > WIDEST:
+        wrapped = "".join(f"<span>{html.escape(line)}\n</span>" for line in lines)
+        return f'<pre class="output wrapped">{wrapped}</pre>'
+    smaller = f' style="--columns: {widest}"' if widest > 78 else ""
+    return f'<pre class="output"{smaller}>{html.escape(text)}</pre>'
+
+
+def _table(rows: list[list[str]]) -> str:
+    "Rows as HTML; the first is the header."
+
+    def line(row: list[str], kind: str) -> str:
+        cells = (re.sub(r"\S*\de-\d+", r'<span class="unbroken">\g<0></span>', html.escape(cell)) for cell in row)
+        return "<tr>" + "".join(f"<{kind}>{cell}</{kind}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows[1:])
+    return f"<table><thead>{line(rows[0], 'th')}</thead><tbody>{body}</tbody></table>"
 
 
 def live_widget(model: dict) -> str:

@@ -23,15 +23,16 @@ function penaltyFrame(first, second, { lam, kappa, upper }) {
   const [scale, gap] = bestScale(...curves), difference = curves[0].map((y, i) => y - scale * curves[1][i]);
   const where = w[difference.findIndex((y) => Math.abs(y) >= gap * (1 - 1e-9))];
   const span = (...lists) => [0, stepUp(Math.max(...finite(lists.flat())))];
+  const roomy = [0, stepUp(1.3 * Math.max(...finite(curves.flat())))]; // above the curves stand their names
   const two = (x, lists, labels = []) => lists.map((y, i) => ({ x, y, style: ["one", "two"][i], label: labels[i] }));
   const edge = stepUp(Math.max(gap, 1e-6 * Math.max(...curves[0])));
   const names = pair.map((penalty) => (penalty.name.length > 24 ? TYPED : penalty.name));
   const panels = [
-    { title: "penalty Ω(w)", xlabel: "|w|", xlim: [0, upper], ylim: span(...curves), curves: two(w, curves) },
+    { title: "penalty Ω(w)", xlabel: "|w|", xlim: [0, upper], ylim: roomy, curves: two(w, curves, names) },
     { title: "dual f(η)", xlabel: "η", xlim: [0, 2 * upper], ylim: span(...duals), curves: two(eta, duals) },
     { title: "η̂(w)", xlabel: "|w|", xlim: [0, upper], ylim: [0, 2 * upper], curves: two(w, pair.map((p) => w.map((x) => p.etaHat(x)))) },
     { title: "prox at step λ", xlabel: "v", xlim: [0, upper], ylim: [0, upper], curves: two(v, pair.map((p) => prox(p, v, lam))) },
-    { title: "prior ∝ exp(−κ Ω(w))", xlabel: "|w|", xlim: [0, upper], ylim: [0, 1], curves: two(w, curves.map((y) => y.map((omega) => Math.exp(-kappa * omega))), names) },
+    { title: "prior ∝ exp(−κ Ω(w))", xlabel: "|w|", xlim: [0, upper], ylim: [0, 1], curves: two(w, curves.map((y) => y.map((omega) => Math.exp(-kappa * omega)))) },
     { title: "gap after scaling", xlabel: "|w|", xlim: [0, upper], ylim: [-edge, edge], curves: two(w, [difference]) },
   ];
   const share = (100 * gap) / Math.max(...curves[0]);
@@ -65,10 +66,11 @@ function render({ model, el }) {
     show();
   };
   const controls = [
-    ...penaltyControls(model, "first"), ...penaltyControls(model, "second"), formula,
+    ...penaltyControls(model, "first"), ...penaltyControls(model, "second"),
     slider(model, "lam", { label: "λ (step, and lam of a rule)", min: 0.01, max: 10, log: true }),
     slider(model, "kappa", { label: "κ (exponent of the prior)", min: 0.1, max: 10, log: true }),
     slider(model, "upper", { label: "weights up to", min: 1, max: 20, step: 0.5 }),
+    formula,
   ];
   const names = ["first", "first_parameter", "second", "second_parameter", "formula", "lam", "kappa", "upper"];
   const settings = () => Object.fromEntries(["lam", "kappa", "upper"].map((name) => [name, model.get(name)]));

@@ -6,7 +6,8 @@ const STYLE = `
 .ad-explorer * { box-sizing: border-box; }
 .ad-controls, .ad-panels { display: grid; gap: 0.5rem 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); }
 .ad-panels { grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); margin-top: 0.6rem; }
-.ad-controls label { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }
+.ad-controls label { display: grid; grid-template-columns: 1fr auto; align-items: baseline; row-gap: 0.35rem; }
+.ad-controls label:has([type="text"]) { grid-column: 1 / -1; }
 .ad-controls output { grid-area: 1 / 2; }
 .ad-controls input, .ad-controls select { grid-area: 2 / 1 / auto / -1; width: 100%; margin: 0; min-height: 1.8rem; accent-color: var(--ad-one); font: inherit; }
 .ad-controls input[type="text"], .ad-controls select { color: inherit; background: transparent; border: 1px solid currentColor; border-radius: 4px; padding: 0 0.4rem; }
@@ -61,7 +62,7 @@ const WIDTH = 280, HEIGHT = 190, BOX = { left: 38, right: 272, top: 24, bottom: 
 function panel({ title, xlabel, xlim, ylim, curves }) {
   const across = (x) => BOX.left + ((x - xlim[0]) / (xlim[1] - xlim[0])) * (BOX.right - BOX.left);
   const up = (y) => BOX.bottom - ((y - ylim[0]) / (ylim[1] - ylim[0])) * (BOX.bottom - BOX.top);
-  const clip = `ad-${Math.random().toString(36).slice(2)}`, room = { x: BOX.left, y: BOX.top - 3, width: BOX.right - BOX.left, height: BOX.bottom - BOX.top + 6 };
+  const clip = `ad-${Math.random().toString(36).slice(2)}`, room = { x: BOX.left, y: BOX.top - 1, width: BOX.right - BOX.left, height: BOX.bottom - BOX.top + 2 };
   const text = (x, y, anchor, words) => drawn("text", { x, y, "text-anchor": anchor }, words);
   const parts = [drawn("clipPath", { id: clip }, drawn("rect", room))];
   for (const x of ticks(xlim)) {
@@ -73,7 +74,10 @@ function panel({ title, xlabel, xlim, ylim, curves }) {
     parts.push(text(BOX.left - 4, up(y) + 4, "end", String(y)));
   }
   parts.push(drawn("path", { class: "ad-axis", d: `M${BOX.left} ${BOX.top}V${BOX.bottom}H${BOX.right}` }));
-  for (const { x, y, style } of curves) parts.push(drawn("path", { class: `ad-${style}`, "clip-path": `url(#${clip})`, d: outline(x, y, style, across, up) }));
+  for (const { x, y, style } of curves) {
+    const clipped = style in MARKS ? {} : { "clip-path": `url(#${clip})` }; // a mark at the edge is shown whole
+    parts.push(drawn("path", { class: `ad-${style}`, ...clipped, d: outline(x, y, style, across, up) }));
+  }
   curves.filter((curve) => curve.label).forEach(({ label, style }, i) => {
     parts.push(drawn("path", { class: `ad-${style}`, d: `M${BOX.right - 34} ${BOX.top + 8 + 14 * i}h28` }));
     parts.push(text(BOX.right - 38, BOX.top + 12 + 14 * i, "end", label));
@@ -82,9 +86,11 @@ function panel({ title, xlabel, xlim, ylim, curves }) {
   return drawn("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title} against ${xlabel}` }, ...parts);
 }
 
+const MARKS = { rings: "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0", squares: "m-3 -3h6v6h-6z" };
+
 /** The outline of a curve or of a row of marks; infinite heights leave holes. */
 function outline(x, y, style, across, up) {
-  const marks = { rings: "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0", squares: "m-3 -3h6v6h-6z" }[style];
+  const marks = MARKS[style];
   let d = "", pen = "M";
   x.forEach((at, i) => {
     const height = Math.max(-1e4, Math.min(1e4, up(y[i])));
@@ -129,11 +135,11 @@ function choice(model, name, title, options) {
   return { label: element("label", {}, element("span", {}, title), input), show: () => (input.value = model.get(name)) };
 }
 
-/** Put controls, panels and words into el, and draw again whenever the model changes. */
+/** Put controls, words and panels into el, and draw again whenever the model changes. */
 function mount(model, el, names, controls, draw) {
   const panels = element("div", { className: "ad-panels" }), words = element("p", { className: "ad-words" });
   const row = element("div", { className: "ad-controls" }, ...controls.map((control) => control.label));
-  el.append(element("div", { className: "ad-explorer" }, element("style", {}, STYLE), row, panels, words));
+  el.append(element("div", { className: "ad-explorer" }, element("style", {}, STYLE), row, words, panels));
   const update = () => {
     controls.forEach((control) => control.show());
     try {
@@ -143,7 +149,7 @@ function mount(model, el, names, controls, draw) {
       words.textContent = frame.words;
     } catch (error) {
       words.setAttribute("role", "alert");
-      words.textContent = `Not drawn: ${error.message}. The picture is the last good one.`;
+      words.textContent = `Not drawn: ${error.message}. The pictures are the last good ones.`;
     }
   };
   names.forEach((name) => model.on(`change:${name}`, update));

@@ -84,20 +84,25 @@ function load() {
 const escaped = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 const begins = (word) => new RegExp("(?<![\\p{L}\\d])" + word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "u");
 
-// Every word must begin a word of the row. A name counts most, then the title, the heading, the text.
+// "page 53" is found as 53.
+const wordsOf = (text) => text.toLowerCase().replace(/\bpages?\s+(?=\d)/g, "").split(/\s+/).filter(Boolean);
+
+// Every word must begin a word of the row. A name counts most, then the title of a page, a heading, the text. The sections
+// about claims repeat the titles of the pages that derive them, and come after these.
 function score({ row, lower: [, title, heading, text] }, words, patterns) {
   let sum = 0;
+  const isName = row.length > 4, ofTitle = isName ? 0 : heading ? 4 : 40;
   for (const [k, word] of words.entries()) {
     const found = (part, weight) => (patterns[k].test(part) ? weight : 0);
-    const name = row.length > 4 && heading === word ? 100 : 0;
-    const value = name + found(title, row.length > 4 ? 0 : row[2] ? 4 : 12) + found(heading, 20) + found(text, 2);
+    const name = isName && heading === word ? 100 : 0;
+    const value = name + found(title, ofTitle) + found(heading, 20) + found(text, 2);
     if (!value) return 0;
     sum += value;
   }
-  return sum;
+  return heading && !isName && /^(79[a-z]*|80) /.test(title) ? sum / 8 : sum;
 }
 function search(text) {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean), patterns = words.map(begins);
+  const words = wordsOf(text), patterns = words.map(begins);
   if (!words.length) return [];
   return rows.map((entry) => [score(entry, words, patterns), entry.row]).filter(([value]) => value)
     .sort((a, b) => b[0] - a[0]).slice(0, 15).map(([, row]) => row);
@@ -109,7 +114,7 @@ function excerpt(text, words) {
   return words.reduce((all, word) => all.replace(new RegExp(begins(escaped(word)), "giu"), (hit) => `<mark>${hit}</mark>`), shown);
 }
 function show() {
-  const words = field.value.toLowerCase().split(/\s+/).filter(Boolean), found = search(field.value);
+  const words = wordsOf(field.value), found = search(field.value);
   list.innerHTML = found.map(([address, title, heading, text, module]) => {
     const head = module ? `<code>${escaped(heading)}</code>` : escaped(heading || title);
     const place = module ? `adaptive_dropout.${module}` : heading ? title : "";
