@@ -108,7 +108,7 @@ def _download(addresses, target: Path, check) -> Path:
         except Exception as error:  # any network or content failure: try the next address
             part.unlink(missing_ok=True)
             failures.append(f"{address}: {error}")
-    raise FileNotFoundError("; ".join(failures) or "no mirror was given")
+    raise FileNotFoundError("; ".join(failures) or "no download was tried")
 
 # %% ../nbs/50_data.ipynb #cell-15
 def _folders(data_dir) -> list[Path]:
@@ -139,10 +139,11 @@ def _found(places, cached: Path, addresses, check, what: str, ways: tuple) -> np
     try:
         found = check(_download(addresses, cached, check))
     except OSError as error:
+        where = f" in {places[0].parent}" if places else ""
         raise FileNotFoundError(
-            f"{what} was not found ({'; '.join([*damage, str(error)])}). Three ways out: (1) put {ways[0]} into a "
-            "folder and pass data_dir=..., or set the environment variable ADAPTIVE_DROPOUT_DATA to it; (2) connect to "
-            f"the internet, so that it can be downloaded; (3) {ways[1]}"
+            f"{what} was not found{where} ({'; '.join([*damage, str(error)])}). Three ways out: (1) put {ways[0]} into "
+            "a folder and pass data_dir=..., or set the environment variable ADAPTIVE_DROPOUT_DATA to it; (2) connect "
+            f"to the internet, so that it can be downloaded; (3) {ways[1]}"
         ) from error
     for message in damage:
         warnings.warn(f"{message}; it was fetched again", stacklevel=3)

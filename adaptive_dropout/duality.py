@@ -421,7 +421,8 @@ def dual_from_penalty(
     _check_range("w", w_min, w_max, points)
     report = check_subquadratic(omega)
     if not report and not allow_hull:
-        raise ValueError(f"omega has no dual: {report.reason}; allow_hull=True gives the dual of its concave hull")
+        hull = "; allow_hull=True gives the dual of its concave hull" if report.violation < np.inf else ""
+        raise ValueError(f"omega has no dual: {report.reason}{hull}")
     return DualFunction(omega, derivative, w_min, w_max, points)
 
 # %% ../nbs/11_duality.ipynb #cell-33

@@ -136,7 +136,6 @@ class MaskFamily:
             a = np.where(error == 0, a, np.where(inside, secant, low / 2 + high / 2))
         return a
 
-
 # %% ../nbs/13c_effective.ipynb #cell-23
 def require_object(
     name: str,  # name of the argument, for the message

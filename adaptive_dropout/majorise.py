@@ -153,7 +153,8 @@ def _finite(name, values, shape):
     """values as a float array of the given shape, None standing for any length; NaN and infinity are refused."""
     array = np.asarray(real_array(name, np.asarray(values))[0], dtype=float)
     if array.ndim != len(shape) or any(b not in (None, a) for a, b in zip(array.shape, shape, strict=True)):
-        wanted = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+        sizes = [letter if size is None else str(size) for letter, size in zip("np", shape, strict=False)]
+        wanted = f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
         raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]}")

@@ -70,7 +70,15 @@ class Noise:
 
     _ranges = {}  # name of each parameter -> its interval
 
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        for name in cls._ranges:
+            if name == "shape" or getattr(cls, name, None) is getattr(Noise, name, cls):
+                raise TypeError(f"{cls.__name__} has a parameter {name!r}, a name that every noise uses otherwise")
+
     def __post_init__(self):
+        if fields(self) and not self._ranges:
+            raise TypeError(f"{type(self).__name__} needs `_ranges`, one entry for each parameter")
         given = {name: _parameter(name, getattr(self, name), interval) for name, interval in self._ranges.items()}
         try:
             shape = np.broadcast_shapes(*(value.shape for value in given.values()))
@@ -83,7 +91,7 @@ class Noise:
     @property
     def shape(self) -> tuple:
         """Common shape of the parameters."""
-        return np.shape(getattr(self, next(iter(self._ranges))))
+        return np.shape(getattr(self, next(iter(self._ranges)))) if self._ranges else ()
 
     @property
     def mean(self):

@@ -243,7 +243,7 @@ def _penalty_of(thing, side, sigma0, lam):
     if isinstance(thing, ScaleMixture):
         return thing.penalty()
     if isinstance(thing, str):
-        return _penalty_of_rule(_read(thing, lam)[0], lam, "alpha")
+        return _penalty_of_rule(_read(thing, lam, "thing")[0], lam, "alpha")
     if not callable(thing):
         raise TypeError(f"thing must be a noise, prior, penalty, dual, rule, formula or function, got {thing!r}")
     if side not in ("dual", "rule"):

@@ -187,6 +187,15 @@ def step_like(
     return xp.asarray(step, dtype=v.dtype, device=v.device) if is_torch_array(v) else step.astype(v.dtype)
 
 # %% ../nbs/03_protocol.ipynb #cell-23
+def _not_written(name):
+    """What stands for a kernel until a penalty writes it."""
+
+    def kernel(self, x, xp):
+        raise NotImplementedError(f"{type(self).__name__} does not define {name}(self, x, xp), which this needs")
+
+    return kernel
+
+
 class Penalty:
     """A separable, even penalty with Omega(0) = 0 where finite: value, derivatives, dual, eta_hat, prox.
 
@@ -196,6 +205,7 @@ class Penalty:
     separable = True  # the penalty of a vector is the sum over its entries
     convex = False  # Omega is convex in w
     subquadratic = True  # Omega is concave in w**2, hence has a dual
+    _value, _slope, _curvature, _dual = map(_not_written, ("_value", "_slope", "_curvature", "_dual"))
 
     @cached_property
     def _inflection(self):

@@ -82,8 +82,10 @@ def check_subquadratic(
     """
     given = {"omega": omega, "alpha_hat": alpha_hat, "eta_hat": eta_hat}
     names = [name for name, function in given.items() if function is not None]
-    if len(names) != 1 or not callable(given[names[0]]):
-        raise TypeError(f"give exactly one function: omega, alpha_hat or eta_hat; got {given}")
+    if len(names) != 1:
+        raise TypeError(f"give exactly one function: {', '.join(given)}; got {' and '.join(names) or 'none'}")
+    if not callable(given[names[0]]):
+        raise TypeError(f"{names[0]} must be a function, got {given[names[0]]!r}")
     _check_range("w", w_min, w_max, points)
     w = 10 ** np.linspace(np.log10(w_min), np.log10(w_max), points)
     function = _rule_with_digits(alpha_hat, w_min, w_max)[0] if alpha_hat is not None else given[names[0]]
@@ -132,7 +134,8 @@ def _check_rule(name, w, values):
 
 def _check_omega(omega, w, values):
     if not np.isfinite(values).all():
-        return _failed("omega is infinite", w, ~np.isfinite(values))
+        hint = f" (an overflow? it is evaluated up to |w| = {w[-1]:.0e})" if np.isinf(values[-1]) else ""
+        return _failed("omega is infinite", w, ~np.isfinite(values), hint)
     mirrored, at_zero = _call("omega", omega, -w), _call("omega", omega, np.zeros(1))
     uneven = ~(np.abs(mirrored - values) <= 1e-12 * np.maximum(np.abs(values), np.abs(values[values.size // 2])))
     if uneven.any():

@@ -13,6 +13,7 @@ from adaptive_dropout.comparison import METHODS, Match, best_scale, parse_rule, 
 from adaptive_dropout.effective import BiasedBernoulli, MagnitudePruning, MaskFamily, Standout
 from adaptive_dropout.hard_concrete import HardConcreteL0
 from adaptive_dropout.noise import Bernoulli
+from adaptive_dropout.one_coin import translate
 from adaptive_dropout.variational_dropout import VariationalDropout, VariationalDropoutApprox
 
 FLOORED = "alpha = (w**2+0.01)/(w**2+0.11)"  # eta = 10 (w^2 + 0.01), Omega = log(1 + w^2 / 0.01) / 20: a Cauchy penalty
@@ -34,7 +35,7 @@ def test_report_of_a_known_penalty_line_by_line(floored):
     assert lines[4].strip().startswith("grows without bound (judged up to |w| = ")
     assert lines[5].startswith("nearest   0.05 × Cauchy(0.1): gap below a millionth")
     assert lines[6].startswith("          ") and lines[7].startswith("          ") and lines[8] == "", "three relatives"
-    assert lines[9].split() == ["w", "omega", "slope", "eta_hat", "alpha_hat", "dual", "f", "prox"]
+    assert lines[9].split() == ["w", "omega", "slope", "eta_hat", "alpha_hat", "dual", "f", "prox(w,lam)"]
     assert len(lines) == 10 + 8
 
 
@@ -178,6 +179,35 @@ def test_methods_by_name(text, penalty):
     assert given == penalty and name == text
 
 
+@pytest.mark.parametrize("member", comparison.SEPARABLE.values(), ids=repr)
+def test_classical_penalties_by_name(member):
+    given, name = comparison._read(repr(member), 0.5)
+    assert given == member and name == repr(member)
+    plain = type(member).__name__
+    assert comparison._read(f" {plain.lower()} ", 0.5)[0] == comparison._read(plain, 2.0)[0] == member
+
+
+def test_classical_penalties_with_parameters():
+    for text, penalty in (("logsum(0.5)", classical.LogSum(0.5)), ("MCP(3, lam=2)", classical.MCP(3.0, 2.0))):
+        assert compare(text).penalty == translate(text, lam=7.0) == penalty
+    assert compare("ridge").penalty == classical.L2() and compare("L0").valid
+    for text, words in (("LogSum(x)", "LogSum takes eps"), ("Lasso(3)", "L1 takes no parameters")):
+        with pytest.raises(ValueError, match=words):
+            compare(text)
+
+
+def test_a_logarithm_is_called_one():
+    match = compare("f = log(eta)").nearest[0]
+    assert str(match).startswith("1 × log|w|: gap below") and match.penalty == classical.LogSum(0.0)
+
+
+def test_hyperbolic_functions_do_not_overflow():
+    penalty, w = compare("omega = log(cosh(2*w))/2").penalty, np.array([1e-6, 0.3, 2.0, 1e3, 1e8])
+    assert np.allclose(penalty.grad(w), np.tanh(2 * w), rtol=1e-12)
+    assert np.allclose(penalty(w[1:]), (np.logaddexp(2 * w[1:], -2 * w[1:]) - np.log(2)) / 2, rtol=1e-9)
+    assert parse_rule("f = sinh(eta) + cosh(eta)").function(np.array(2.0)) == pytest.approx(np.exp(2.0), rel=1e-15)
+
+
 def test_every_method_is_compared():
     assert all(compare(name).valid for name in METHODS)
 
@@ -233,7 +263,13 @@ def test_bars_are_absolute_values():
         (lambda: nearest_classical(classical.L1(), points=1), ValueError, "points"),
         (lambda: nearest_classical(classical.L1(), points=100.5), TypeError, "points must be a whole number"),
         (lambda: nearest_classical(classical.L1(), points=True), TypeError, "points"),
-        (lambda: compare("dropout"), ValueError, "rule must be a formula.*magnitude-pruning; got 'dropout'"),
+        (
+            lambda: compare("dropout"),
+            ValueError,
+            "rule must be a formula.*-pruning, or a classical penalty.*: L1, L2.*; got 'dropout'",
+        ),
+        (lambda: translate("gamma", "rule"), ValueError, "thing must be a formula.*; got 'gamma'"),
+        (lambda: parse_rule("alpha = np.tanh(w)"), ValueError, "'np.tanh\\(w\\)'.*functions without a module, as tanh"),
         (lambda: compare("standout", lam=0), ValueError, "lam"),
         (lambda: compare(3), TypeError, "rule"),
         (lambda: Standout(1.0, 1e200), ValueError, "w2=1e\\+200"),

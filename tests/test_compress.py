@@ -334,6 +334,13 @@ def test_an_assumption_that_fails_is_noticed_on_the_example():
         compress(model, number(4, 6, 5))  # batch normalisation over six positions, not over the six features
 
 
+def test_an_example_that_does_not_fit_is_named_with_the_layer():
+    model = sparse(nn.Sequential(nn.Flatten(), nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2)), 1.0, rows=False)
+    with pytest.raises(ValueError, match=r"example_input of shape \(4, 7\) does not fit layer '1': mat1 and mat2"):
+        compress(model, number(4, 7))
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
 def test_shared_layers_and_tied_weights():
     shared = nn.Linear(6, 6)
     model = sparse(nn.Sequential(nn.Linear(3, 6), nn.ReLU(), shared, nn.ReLU(), shared, nn.ReLU(), nn.Linear(6, 2)))

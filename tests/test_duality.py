@@ -227,12 +227,13 @@ def test_float32_and_scalars():
         (lambda: penalty_from_update(lambda w: 0.5 if w < 1 else 1.0), ValueError, "alpha_hat gets an array"),
         (lambda: penalty_from_update(lambda w: math.tanh(w)), TypeError, "alpha_hat gets an array"),
         (lambda: penalty_from_update(lambda w: w**2 / (1 + w**2)), ValueError, "eta_hat vanishes so fast"),
-        (lambda: penalty_from_update("alpha"), TypeError, "give exactly one function"),
+        (lambda: penalty_from_update("eta"), TypeError, "alpha_hat must be a function, got 'eta'"),
+        (lambda: penalty_from_update(), TypeError, "give exactly one function: omega, alpha_hat, eta_hat; got none"),
         (lambda: penalty_from_update(eta_hat=lambda w: w[:1]), ValueError, "eta_hat must return"),
         (lambda: dual_from_penalty(np.square, w_min=-1.0), ValueError, "w_min"),
         (lambda: dual_from_penalty(lambda w: w**2)(-1.0), ValueError, "eta must be non-negative"),
         (lambda: dual_from_penalty(lambda w: w**4), ValueError, "omega has no dual"),
-        (lambda: dual_from_penalty(3), TypeError, "give exactly one function"),
+        (lambda: dual_from_penalty(3), TypeError, "omega must be a function, got 3"),
         (lambda: check_subquadratic(np.abs, w_min=0), ValueError, "w_min"),
         (lambda: check_subquadratic(np.abs, w_max=np.nan), ValueError, "w_max"),
     ],
@@ -241,6 +242,14 @@ def test_mistakes_are_named(call, kind, word):
     with pytest.raises(kind) as caught:
         call()
     assert str(caught.value).startswith(word)
+
+
+def test_an_overflow_is_named_and_no_hull_offered_where_there_is_none():
+    for omega, offered in ((lambda w: np.log(np.cosh(2 * w)) / 2, False), (lambda w: w**4, True)):
+        with pytest.raises(ValueError) as caught:
+            dual_from_penalty(omega)
+        assert ("an overflow? it is evaluated up to |w| = 1e+08" in str(caught.value)) is not offered
+        assert ("allow_hull=True" in str(caught.value)) is offered
 
 
 def test_nothing_is_hidden_by_the_grid_above_its_spacing():

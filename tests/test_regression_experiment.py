@@ -232,7 +232,7 @@ def test_more_splits_and_noises_are_cells_on_request(program, capsys):
 def test_without_numpyro_the_message_names_the_extra(program, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "numpyro", None)
     trial = ["--data", "digits", "--share", "0.01", "--results", str(tmp_path)]
-    with pytest.raises(ImportError, match=r"pip install adaptive-dropout\[bayes\]"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[bayes\]' in the folder"):
         program.main([*trial, "nuts-linear-rayleigh-expanded-0"])
     assert not list(tmp_path.iterdir())
 

@@ -496,6 +496,15 @@ def test_finalize_says_what_went_wrong():
 
     with pytest.warns(UserWarning, match="asked for were 90%.*prox"):
         trained(0.9, 2).finalize()
+    for method, target in (("prox", None), ("adaprox", 0.9), ("penalty", CubicRamp(0.9, end=10))):
+        model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 2))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        idle = Sparsifier(model, method, LogSum(0.1), lam=1e-3, target=target, optimizer=optimizer)
+        with pytest.warns(UserWarning, match=r"^step\(\) was never called; it belongs after every optimizer.step\(\)$"):
+            idle.finalize()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trained(None, 0).finalize()  # the penalty alone, with a fixed lam: step() does nothing but write records
     gone = trained(None, 1)
     with torch.no_grad():
         gone.weights[1].tensor.zero_()
@@ -503,4 +512,9 @@ def test_finalize_says_what_went_wrong():
         gone.finalize()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        trained(None, 3).finalize()
+        (done := trained(None, 3)).finalize()
+        model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        resumed = Sparsifier(model, "prox", LogSum(0.1), lam=1e-3, target=0.9, optimizer=optimizer)
+        resumed.load_state_dict(done.state_dict())  # finalizes it before any step of its own
+        assert resumed.method == "fixed" and resumed.steps == 3

@@ -37,6 +37,14 @@ def run(function, cells, folder, executor=HERE, **options):
     return sweep(function, cells, folder, executor, **{"progress": False, **options})
 
 
+def test_the_script_for_slurm_is_one():
+    page = json.loads((Path(__file__).parent.parent / "nbs/52_sweep.ipynb").read_text(encoding="utf-8"))
+    text = "\n".join("".join(cell["source"]) for cell in page["cells"])
+    (script,) = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+    assert script.startswith("#!/bin/bash\n#SBATCH --job-name=sweep\n")
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
 def wait_for(condition, seconds=20.0):
     "Wait until a condition holds."
     end = time.monotonic() + seconds

@@ -74,7 +74,7 @@ def test_numbers_of_the_gap_are_those_of_the_penalties():
 @pytest.mark.parametrize(
     "function, settings, words",
     [
-        (widgets.penalty_frame, {"first": "lasso"}, "classical penalty: L1"),
+        (widgets.penalty_frame, {"first": "wombat"}, "a classical penalty such as LogSum(0.5): L1"),
         (widgets.penalty_frame, {"first": "eta = 1/w"}, "decreas"),
         (widgets.penalty_frame, {"first": "alpha = __import__('os')"}, "unknown function"),
         (widgets.penalty_frame, {"first": "LogSum(x)"}, "LogSum takes eps"),

@@ -326,7 +326,7 @@ def _forward_sweep(steps, closed):
 
 
 def _backward_sweep(steps):
-    """Mark the units that somebody needs; a layer of which nobody needs a unit keeps its first, as a stand-in."""
+    """Mark the units that are needed; a layer of which no unit is needed keeps its first, as a stand-in."""
     for step in reversed(steps):
         for source in step.sources:
             if source.need is None:
@@ -412,10 +412,25 @@ def _assembled(model, graph, steps):
     return fx.GraphModule(root, graph)
 
 
+def _outputs(model, example_input):
+    """What a network gives. Raises ValueError with the layer that refuses the example."""
+    reached = []
+    note = lambda name: lambda *_: reached.append(name)
+    hooks = [layer.register_forward_pre_hook(note(name)) for name, layer in model.named_modules()]
+    try:
+        return tree_leaves(model(example_input))
+    except RuntimeError as error:
+        shape, layer = tuple(getattr(example_input, "shape", ())), f"layer {reached[-1]!r}" if reached else "the model"
+        raise ValueError(f"example_input of shape {shape} does not fit {layer}: {error}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _require_same(model, other, example_input):
     """Compare two networks on an example."""
     with _evaluating(model, other):
-        pairs = zip(tree_leaves(model(example_input)), tree_leaves(other(example_input)), strict=True)
+        pairs = zip(_outputs(model, example_input), tree_leaves(other(example_input)), strict=True)
         for expected, found in pairs:
             error, size = (expected - found).abs().max(), expected.abs().max()
             if not error <= torch.finfo(expected.dtype).eps ** 0.5 * size:
@@ -430,7 +445,7 @@ def compress(
     """The same function with fewer units: what has no way in or no way out is removed, eq. (1) to (4) of this page.
 
     Raises TypeError if the model cannot be traced, ValueError if it has no linear or convolutional layer, if weights
-    are not finite or a module has a forward hook, RuntimeError if the results differ on the example.
+    are not finite, a module has a forward hook or the example does not fit, RuntimeError if the results differ on it.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")

@@ -69,7 +69,6 @@ def _look_up(place, rows, value, rate, row, index, needed=True):
             torch.addcmul(torch.index_select(coefficients, 0, index, out=row), value, place, out=value)
     rate.mul_(-_fine)
 
-
 # %% ../../nbs/40_layers.ipynb #cell-09
 def _pieces(*tensors):
     """Aligned flat views that stay in the cache; on a GPU and in a compiler one view of everything."""

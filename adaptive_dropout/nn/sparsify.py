@@ -883,9 +883,12 @@ class Sparsifier:
         return self.model
 
     def _warn_of(self, masks):
-        """Say so if a layer is gone, or if the target was missed from below."""
+        """Say so if a layer is gone, if the target was missed from below, or if a step() that matters was forgotten."""
         if gone := [name for name, mask in masks.items() if not mask.any()]:
             warnings.warn(f"all weights of {_list(gone)} are zero: nothing passes there any more", stacklevel=4)
+        acts = type(self._method).move is not _Method.move and self.method != "fixed"
+        if self.steps == 0 and (acts or self.target or self.warmup):
+            return warnings.warn("step() was never called; it belongs after every optimizer.step()", stacklevel=4)
         wanted, alive = self.target(self.steps) if self.target else 0.0, sum(int(mask.sum()) for mask in masks.values())
         reached = 1 - alive / sum(mask.numel() for mask in masks.values())
         if reached < wanted - 0.05:
@@ -905,6 +908,7 @@ class Sparsifier:
     ):
         """Go on where another run stopped. Raises ValueError for the state of another method or model."""
         if state["method"] == "fixed" != self.method:
+            self.steps, self.target = state["steps"], None
             self.finalize()
         theirs, mine = state["tensors"], self._method.state
         shapes = lambda tensors: {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -7,7 +7,7 @@
 
 Each cell writes results/CELL.json, whole or not at all, with settings, seeds, versions and seconds. A cell takes less
 than two minutes; an interrupted one starts again, finished ones are kept. Cells nuts-* need the extra
-`adaptive-dropout[bayes]`. Page 73 reads the results and draws them.
+`bayes`: pip install ".[bayes]" in the folder of the repository. Page 73 reads the results and draws them.
 """
 
 from __future__ import annotations
@@ -277,7 +277,7 @@ def bayes():
             import numpyro
     except ImportError as error:
         raise ImportError(
-            f"cells nuts-* need numpyro and arviz: pip install adaptive-dropout[bayes] ({error})"
+            f"cells nuts-* need numpyro and arviz: pip install '.[bayes]' in the folder of the repository ({error})"
         ) from error
     numpyro.enable_x64()
     return numpyro, arviz
