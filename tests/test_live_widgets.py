@@ -126,6 +126,7 @@ def test_typed_rules_have_the_numbers_of_python(blank):
     rules += ["omega = 1 - exp(-w)", "eta = exp(w)", "alpha = 1/(1+exp(-w))", "omega = atan(w)", "eta = 1 + w**2/2"]
     rules += ["omega = w*atan(w)", "omega = w/(1+w)", "omega = 2*w - log1p(w)", "omega = sqrt(w**2+1) - 1"]
     rules += ["omega = tanh(w)", "omega = -expm1(-w)", "omega = sigmoid(w) - 0.5", "eta = w + sin(w)/2"]
+    rules += ["omega = log(cosh(w))", "eta = cosh(w)", "eta = 1 + sinh(w)"]
     rules += ["eta = 1 + w - cos(w)/2", "omega = 1 - 2**(-w)", "eta = pi*abs(w)"]
     evaluate = """([rule, lam, w]) => {
         const p = P.penaltyFromRule(rule, lam), etas = w.map(p.etaHat);
