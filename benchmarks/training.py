@@ -4,8 +4,9 @@
     python benchmarks/training.py --only plain     # cases whose name contains the word
     python benchmarks/training.py --json F         # also writes it to F
 
-The cases take turns, step by step, so that a busy machine slows all of them alike. Time is the thread's own (what other
-programs do in between does not count), and the ratio is that of the medians; that of the lower quartiles is beside it.
+The cases take turns, so that a busy machine slows all of them alike, two steps each, of which the second counts: as in
+a training, it finds its own data in the caches, and not what another case left there. Time is the thread's own (what
+other programs do in between does not count), the ratio is that of the medians, and that of the lower quartiles beside.
 "bar" is what the package promises for a case. "bytes" counts parameters, gradients and what optimiser and sparsifier
 keep, over the number of weights of the dense network. cplxmodule's LinearVD takes part if it is installed. A case is
 a function that returns a step. To add one, write it and put its name into CASES.
@@ -181,10 +182,11 @@ if LinearVD:
 
 
 def thread_seconds(steps, rounds):
-    """Times of each step over the rounds, in turns."""
+    """Times of each step over the rounds, in turns; a step that is not timed puts its own data into the caches."""
     times = {name: [] for name in steps}
     for round_number in range(rounds + 5):
         for name, step in steps.items():
+            step()
             start = time.thread_time()
             step()
             if round_number >= 5:
