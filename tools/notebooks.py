@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import difflib
+import gc
 import importlib
 import io
 import json
@@ -240,6 +241,8 @@ COMMON_IMPORTS = (
     "torch._dynamo",
     "matplotlib.figure",
     "ipykernel.kernelapp",
+    "nbformat",
+    "nbclient",
 )  # torch._dynamo: what every torch optimiser imports when it is made
 KERNEL = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # what a kernel sets before it imports anything
 
@@ -481,6 +484,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.update(ONE_THREAD | KERNEL)
     for name in COMMON_IMPORTS:
         importlib.import_module(name)
+    gc.freeze()  # no collection in a fork touches, and so copies, what is here
     bad = 0
     with get_context("fork").Pool(options.workers, maxtasksperchild=1) as pool:
         for name, lines, seconds in pool.imap(work, pages):
