@@ -2785,8 +2785,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                              'adaptive_dropout/sparse_images.py'),
                                                 'adaptive_dropout.sparse_images._compressed': ( 'sparse_images.html#_compressed',
                                                                                                 'adaptive_dropout/sparse_images.py'),
-                                                'adaptive_dropout.sparse_images._dense_run': ( 'sparse_images.html#_dense_run',
-                                                                                               'adaptive_dropout/sparse_images.py'),
                                                 'adaptive_dropout.sparse_images._fixed_run': ( 'sparse_images.html#_fixed_run',
                                                                                                'adaptive_dropout/sparse_images.py'),
                                                 'adaptive_dropout.sparse_images._go_on': ( 'sparse_images.html#_go_on',

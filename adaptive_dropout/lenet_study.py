@@ -121,14 +121,15 @@ def cells(
 
 def adam_run(
     model: nn.Module,  # network
-    method: str,  # of the sparsifier
+    method: str | None,  # of the sparsifier; None for a network that stays dense
     lr: float,  # learning rate of Adam
     seed: int = 0,  # of order and noise
     **options,  # of the Sparsifier
 ) -> Run:  # the network with its optimiser and sparsifier
-    """A network before its first step with Adam, in its fused form, and a sparsifier that keeps no path."""
+    """A network before its first step with Adam, in its fused form, and a sparsifier that keeps no path, if any."""
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
-    return Run(model, optimizer, Sparsifier(model, method, optimizer=optimizer, record_every=0, **options), seed)
+    made = method and Sparsifier(model, method, optimizer=optimizer, record_every=0, **options)
+    return Run(model, optimizer, made, seed)
 
 
 def study_run(

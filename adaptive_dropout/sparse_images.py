@@ -59,12 +59,6 @@ def _recipe_run(
     return adam_run(model, kind, 1e-3, seed, target=ramp, **options)
 
 
-def _dense_run(data, seed):
-    """The same network without penalty: what the small one is compared with."""
-    model = lenet(data.inputs[0].numel(), seed)
-    return Run(model, torch.optim.Adam(model.parameters(), lr=1e-3, fused=True), seed=seed)
-
-
 def _fixed_run(
     run: Run,  # at the end of its first phase
 ) -> Run:  # of the same network, to be trained on
@@ -98,7 +92,7 @@ def sparsify_images(
     _go_on(run, examples, states[0], epochs=first, schedule="constant", progress=progress)
     run = _fixed_run(run)
     _go_on(run, examples, states[1], epochs=max(epochs - first, 1), progress=progress)
-    dense = _dense_run(examples, seed)
+    dense = adam_run(lenet(examples.inputs[0].numel(), seed), None, 1e-3, seed)
     _go_on(dense, examples, states[2], epochs=epochs, progress=progress)
     settings = {"data": data, "method": method, "target": target, "epochs": epochs, "seed": seed}
     report = {"command": _command(settings), "source": source, **settings, "seconds": time.perf_counter() - start}
