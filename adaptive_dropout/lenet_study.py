@@ -106,7 +106,7 @@ STUDIES = {  # study -> (method, strength) of its cells
 
 def cells(
     studies=tuple(STUDIES),  # of STUDIES
-    seeds=(0, 1, 2),  # of "published" and "matched"; the others have seed 0
+    seeds=(0, 1, 2),  # of all studies but "front", which has seed 0
     epochs: int | None = None,  # default 200, and 60 for "front"
     data: str = "mnist",  # or "digits"
 ) -> list:  # of dictionaries: study, method, strength, seed, epochs, data
@@ -114,7 +114,7 @@ def cells(
     found = []
     for study in [require_choice("studies", study, tuple(STUDIES)) for study in studies]:
         common = {"epochs": epochs or (60 if study == "front" else 200), "data": data}
-        for seed in [0] if study in ("front", "warm-up") else seeds:
+        for seed in [0] if study == "front" else seeds:
             found += [{"study": study, "method": m, "strength": s, "seed": seed, **common} for m, s in STUDIES[study]]
     return found
 

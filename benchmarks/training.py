@@ -95,7 +95,7 @@ def sparse(method, penalty, value="", **options):
         def sparsifier(model, optimiser):
             made.append(Sparsifier(model, method, penalty, 1e-4, optimizer=optimiser, record_every=0, **options))
             add = made[0].add_gradient
-            made[0].add_gradient = {"": add, "beside": lambda: (add(), made[0].value()), "in": lambda: None}[value]
+            made[0].add_gradient = {"": add, "beside": lambda: add(value=True), "in": lambda: None}[value]
             return made[0]
 
         return step_of(model, (lambda model: made[0].penalty()) if value == "in" else None, sparsifier)

@@ -73,6 +73,64 @@ def test_value_and_gradient_are_the_penalty_s_own(penalty, dtype):
     assert math.isclose(sparsifier.value(), twin, rel_tol=tolerance)
 
 
+@pytest.mark.parametrize(
+    "method", ["penalty", "adatikhonov", "eta-trick", "adaprox", "vardrop", "hard-concrete", "iht"]
+)
+def test_value_beside_the_gradient_is_the_value(method):
+    model, rest = (
+        net(),
+        {"penalty": LogSum(0.1)} if method in ("penalty", "adatikhonov", "eta-trick", "adaprox") else {},
+    )
+    rest |= {"target": 0.5} if method == "iht" else {"lam": 0.3}
+    sparsifier = Sparsifier(model, method, optimizer=torch.optim.Adam(model.parameters(), 0.1), **rest)
+    tensors = [*model.parameters()]
+    results = []
+    for value in (False, True):
+        for tensor in tensors:
+            tensor.grad = None
+        results.append(sparsifier.add_gradient(value=value))
+        results.append([torch.zeros(1) if t.grad is None else t.grad.clone() for t in tensors])
+    assert results[0] is None and all(torch.equal(a, b) for a, b in zip(results[1], results[3], strict=True))
+    twin = sparsifier.value()
+    assert math.isclose(results[2], twin, rel_tol=1e-6) or (
+        method == "iht" and math.isnan(twin) and math.isnan(results[2])
+    )
+
+
+@pytest.mark.parametrize("penalty", [L1(), LogSum(0.1), Cauchy(0.1), MCP(2.0, 0.1), SCAD(3.7, 0.1)], ids=name_of)
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-9, 1e-4, 0.05, 0.2, 0.37, 1.0, 1e6])
+def test_written_out_penalties_at_every_scale(penalty, size):
+    model = nn.Linear(300, 200, bias=False)  # more than a block
+    with torch.no_grad():
+        model.weight.uniform_(-size, size)
+    sparsifier = Sparsifier(model, "penalty", penalty, 1.0)
+    value, w = sparsifier.add_gradient(value=True), model.weight.detach().double()
+    assert math.isclose(value, float(penalty(w).sum()), rel_tol=1e-5, abs_tol=1e-37)
+    assert torch.allclose(model.weight.grad.double(), penalty.grad(w), rtol=1e-5, atol=2e-6)
+    assert (model.weight.grad[penalty.grad(w) == 0] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "penalty", [LogSum(1e-25), LogSum(1e25), Cauchy(1e-25), MCP(2.0, 1e-25), SCAD(3.7, 1e25)], ids=name_of
+)
+def test_scales_beyond_single_precision_take_the_penalty_s_own_formulas(penalty):
+    model = net()
+    sparsifier = Sparsifier(model, "penalty", penalty, 1.0, layers="0")
+    value, w = sparsifier.add_gradient(value=True), model[0].weight.detach()
+    assert math.isclose(value, float(penalty(w.double()).sum()), rel_tol=1e-5)
+    assert torch.allclose(model[0].weight.grad, penalty.grad(w), rtol=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [L1(), LogSum(0.1), Cauchy(0.1), MCP(2.0, 0.1), SCAD(3.7, 0.1)], ids=name_of)
+def test_nan_shows_in_value_and_gradient(penalty):
+    model = net()
+    with torch.no_grad():
+        model[0].weight[1, 1] = math.nan
+    assert math.isnan(Sparsifier(model, "penalty", penalty, 1.0, layers="0").add_gradient(value=True))
+    bad = torch.isnan(model[0].weight.grad)
+    assert bad.sum() <= 1 and (bad[1, 1] or isinstance(penalty, L1))
+
+
 @pytest.mark.parametrize("penalty", [p for p in SEPARABLE if not isinstance(p, L0)], ids=name_of)
 def test_the_eta_trick_s_gradients_are_those_of_its_value(penalty):
     model = net(dtype=torch.float64)

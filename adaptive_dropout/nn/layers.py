@@ -45,28 +45,39 @@ def _fitted(formula, dtype, device):
     rates = np.linalg.solve(np.vander(node, increasing=True), slope(left + node[:, None] / _fine)) / _fine
     rows = np.stack([penalty.dual(np.exp(left)) / 2, *(rate / (k + 1) for k, rate in enumerate(rates))])
     rows[:, 0], rows[1:, -1] = 0, [0.5 / _fine] + [0] * (terms - 2)
-    return [torch.tensor(row, dtype=dtype, device=device) for row in rows]
+    slopes = rows[1:] * np.arange(1, terms)[:, None] * -_fine
+    return [[torch.tensor(row, dtype=dtype, device=device) for row in part] for part in (rows, slopes)]
 
 
 @torch.compiler.assume_constant_result
 def _coefficients(formula, dtype, device):
-    """Rows of coefficients of D, lowest power first, in t from 0 to 1 across a panel."""
+    """Coefficients of D and of -dD / d log x, lowest power first, in t from 0 to 1 across a panel."""
     return _fitted(formula, dtype, device)
 
 
-def _look_up(place, rows, value, rate, row, index, needed=True):
-    """Put D, if needed, and -dD / d log x into value and rate; place is _fine * log x; the rest is overwritten."""
+def _locate(place, left, index):
+    """From _fine * log x in place to t in its stead and the panel in index; left is overwritten."""
     place.clamp_(min=-_reach * _fine)
-    left = torch.floor(place, out=rate).clamp_(max=_reach * _fine - 1)
+    torch.floor(place, out=left).clamp_(max=_reach * _fine - 1)
     place.sub_(left)
     index.copy_(left.add_(_reach * _fine)).clamp_(min=0)
+
+
+def _slopes(t, index, rows, rate, row):
+    """Put -dD / d log x into rate by Horner's rule."""
+    torch.index_select(rows[-1], 0, index, out=rate)
+    for coefficients in rows[-2::-1]:
+        torch.addcmul(torch.index_select(coefficients, 0, index, out=row), rate, t, out=rate)
+
+
+def _values(t, index, rows, rate, row, value):
+    """Put D into value and -dD / d log x into rate: both from one look at each coefficient."""
     highest, *lower = reversed(rows)
     torch.index_select(highest, 0, index, out=rate)
-    torch.addcmul(torch.index_select(lower[0], 0, index, out=row), rate, place, out=value)
-    for coefficients in lower[1:]:  # Horner's rule for the derivative and the polynomial
-        torch.addcmul(value, rate, place, out=rate)
-        if needed or coefficients is not rows[0]:
-            torch.addcmul(torch.index_select(coefficients, 0, index, out=row), value, place, out=value)
+    torch.addcmul(torch.index_select(lower[0], 0, index, out=row), rate, t, out=value)
+    for coefficients in lower[1:]:
+        torch.addcmul(value, rate, t, out=rate)
+        torch.addcmul(torch.index_select(coefficients, 0, index, out=row), value, t, out=value)
     rate.mul_(-_fine)
 
 # %% ../../nbs/40_layers.ipynb #cell-09
@@ -83,7 +94,8 @@ def _square(weight, out=None):
 
 def _curves(log_noise, weight, formula, *others, needed=True):
     """For each piece: D (if needed), dD / d log_noise, the piece of the weight and its square (or None), of others."""
-    rows, buffers = _coefficients(formula, log_noise.dtype, log_noise.device), None  # the same memory for every piece
+    rows, slopes = _coefficients(formula, log_noise.dtype, log_noise.device)
+    buffers = None  # the same memory for every piece
     for spread, *rest in _pieces(log_noise, *(() if weight is None else (weight,)), *others):
         buffers = buffers or [torch.empty_like(spread, dtype=kind) for kind in [spread.dtype] * 5 + [torch.int32]]
         place, value, rate, row, square, index = (buffer[: len(spread)] for buffer in buffers)
@@ -92,7 +104,11 @@ def _curves(log_noise, weight, formula, *others, needed=True):
             torch.mul(spread, -_fine, out=place)
         else:
             torch.log(_square(w, out=square), out=place).sub_(spread).mul_(_fine)
-        _look_up(place, rows, value, rate, row, index, needed)
+        _locate(place, rate, index)
+        if needed:
+            _values(place, index, rows, rate, row, value)
+        else:
+            _slopes(place, index, slopes, rate, row)
         yield value, rate, w, square, rest
 
 
@@ -118,11 +134,14 @@ class _Divergence(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(inputs[1], output[1])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream, _):
+        if upstream is None:
+            return None, None, None
         weight, rates = ctx.saved_tensors
         gradient = upstream * rates
         if weight is None:

@@ -130,43 +130,76 @@ def _is_separable(penalty):
     return isinstance(penalty, Penalty) and penalty.separable
 
 
-def _mcp_value(p, size):
-    t = size.mul_(1 / p._scale).clamp_(max=1).flatten()
-    return p._scale * (t.sum() - t.dot(t) / 2)
+@lru_cache(maxsize=64)
+def _number(value, dtype, device):
+    """A number as a tensor, for kernels to start from."""
+    return torch.tensor(value, dtype=dtype, device=device)
 
 
-def _scad_value(p, size):
-    t = size.mul_(1 / p.lam).clamp_(max=p.a).flatten()
-    return p.lam * (t.sum() - t.sub_(1).clamp_(min=0).dot(t) / (2 * (p.a - 1)))
+def _dot(a, b):
+    return a.flatten().dot(b.flatten())
 
 
-# In as few passes as possible: the sum of Omega from a block of |w|, which is used up; out += c * Omega'(w).
-_CLOSED = {
-    L1: (lambda p, size: size.sum(), lambda p, w, out, c: out.add_(w.sign(), alpha=c)),
-    LogSum: (
-        lambda p, size: size.div_(p.eps).log1p_().sum(),
-        lambda p, w, out, c: out.addcdiv_(w.sign(), w.abs().add_(p.eps), value=c),
-    ),
-    Cauchy: (
-        lambda p, size: size.div_(p.sigma).square_().log1p_().sum() / 2,
-        lambda p, w, out, c: out.addcdiv_(w, w.square().add_(p.sigma**2), value=c),
-    ),
-    MCP: (
-        _mcp_value,
-        lambda p, w, out, c: out.addcmul_(w.sign(), (p._scale - w.abs()).clamp_(min=0), value=c / p._scale),
-    ),
-    SCAD: (
-        _scad_value,
-        lambda p, w, out, c: out.addcmul_(
-            w.sign(), (p.a * p.lam - w.abs()).mul_(1 / (p.a - 1) / p.lam).clamp_(0, 1), value=c
-        ),
-    ),
+def _sum_of_logs(base, excess):
+    """Sum of log(base), base = 1 + excess(); by log1p, thrice as slow, where the rounding of base would show."""
+    total = base.log_().sum() if base.device.type == "cpu" else None
+    return excess().log1p_().sum() if total is None or total < base.numel() / 32 else total
+
+
+def _l1(p, start, w, out, c, wanted):
+    sign = w.sign()
+    if out is not None:
+        out.add_(sign, alpha=c)
+    return _dot(w, sign) if wanted else None
+
+
+def _log_sum(p, start, w, out, c, wanted):
+    sign = w.sign()
+    base = torch.addcmul(start, w, sign, value=1 / p.eps)  # 1 + |w| / eps
+    if out is not None:
+        out.addcdiv_(sign, base, value=c / p.eps)
+    return _sum_of_logs(base, lambda: w.abs().div_(p.eps)) if wanted else None
+
+
+def _cauchy(p, start, w, out, c, wanted):
+    base = torch.addcmul(start, w, w, value=1 / p.sigma**2)
+    if out is not None:
+        out.addcdiv_(w, base, value=c / p.sigma**2)
+    return _sum_of_logs(base, lambda: w.div(p.sigma).square_()) / 2 if wanted else None
+
+
+def _mcp(p, start, w, out, c, wanted):
+    sign = w.sign()
+    if out is not None:
+        out.addcmul_(sign, torch.addcmul(start, w, sign, value=-1).clamp_(min=0), value=c / p._scale)
+    if wanted:
+        inner = w.clamp(-p._scale, p._scale)
+        return _dot(inner, sign) - _dot(inner, inner) / (2 * p._scale)
+
+
+def _scad(p, start, w, out, c, wanted):
+    sign, width = w.sign(), (p.a - 1) * p.lam
+    if out is not None:
+        out.addcmul_(sign, torch.addcmul(start, w, sign, value=-1 / width).clamp_(0, 1), value=c)
+    if wanted:
+        inner = w.clamp(-p.a * p.lam, p.a * p.lam)
+        bend = nn.functional.softshrink(inner, p.lam)
+        return _dot(inner, sign) - _dot(bend, bend) / (2 * width)
+
+
+_CLOSED = {  # penalty -> kernel, and the number that its first pass adds to
+    L1: (_l1, lambda p: 0.0),
+    LogSum: (_log_sum, lambda p: 1.0),
+    Cauchy: (_cauchy, lambda p: 1.0),
+    MCP: (_mcp, lambda p: p._scale),
+    SCAD: (_scad, lambda p: p.a / (p.a - 1)),
 }
 
 
 def _closed(penalty):
-    """Its row in the table above, or None."""
-    return None if getattr(penalty, "eps", 1) == 0 else _CLOSED.get(type(penalty))
+    """Its row in the table above, or Nones: also for scales that float32 cannot square or divide by."""
+    usual = 1e-15 < getattr(penalty, "_scale", 1.0) < 1e15 and getattr(penalty, "eps", 1.0) > 0
+    return _CLOSED.get(type(penalty), (None, None)) if usual else (None, None)
 
 
 _TABULATED = (VariationalDropout, VariationalDropoutApprox, HardConcreteL0)
@@ -185,9 +218,14 @@ def _rows(penalty, device):
     return pairs
 
 
-def _looked_up(penalty, size, which):
+def _place(size):
+    """Where numbers are in the table."""
+    return (size.view(torch.int32) >> _SHIFT).sub_(_FIRST).clamp_(0, _LAST - _FIRST - 1).flatten()
+
+
+def _looked_up(penalty, size, which, place=None):
     """Omega (0) or its slope (1) by straight lines between the points of a table."""
-    place = (size.view(torch.int32) >> _SHIFT).sub_(_FIRST).clamp_(0, _LAST - _FIRST - 1).flatten()
+    place = _place(size) if place is None else place
     start, rate = (row.index_select(0, place).view(size.shape) for row in _rows(penalty, size.device)[which])
     return start.addcmul_(rate, size)
 
@@ -196,37 +234,34 @@ def _by_table(penalty, size):
     return isinstance(penalty, _TABULATED) and size.dtype == torch.float32
 
 
-def _value(penalty, w):
-    """Sum of Omega over a tensor."""
+def _table(p, start, w, out, c, wanted):
+    size = w.abs()
+    place = _place(size)
+    if out is not None:
+        out.addcmul_(_looked_up(p, size, 1, place), w.sign(), value=c)
+    return _looked_up(p, size, 0, place).sum() if wanted else None
+
+
+def _general(p, start, w, out, c, wanted):
+    size = w.abs()
+    if out is not None:  # a few penalties have an infinite slope at 0, which times the sign 0 would be NaN
+        out.addcmul_(p._slope(size, xp).clamp(max=torch.finfo(size.dtype).max), w.sign(), value=c)
+    return p._value(size, xp).sum() if wanted else None
+
+
+def _sweep(penalty, w, out=None, scale=0.0, wanted=True):
+    """out += scale * Omega'(w); the sum of Omega, if wanted, in the same passes as far as they go together."""
     if not _is_separable(penalty):
-        return penalty(w).sum()
-    return sum(_block_value(penalty, _wide(block).abs()) for (block,) in _blocks(w))
-
-
-def _block_value(penalty, size):
-    if closed := _closed(penalty):
-        return closed[0](penalty, size)
-    return (_looked_up(penalty, size, 0) if _by_table(penalty, size) else penalty._value(size, xp)).sum()
-
-
-def _slope(penalty, size):
-    """Omega' without infinity, which a few penalties have at 0, and which times the sign 0 would be NaN."""
-    if _by_table(penalty, size):
-        return _looked_up(penalty, size, 1)
-    return penalty._slope(size, xp).clamp(max=torch.finfo(size.dtype).max)
-
-
-def _add_gradient(penalty, w, out, scale):
-    """out += scale * Omega'(w)."""
-    if not _is_separable(penalty):
-        return out.add_(penalty.grad(w), alpha=scale)
-    closed = _closed(penalty)
-    for block, slot in _blocks(w, out):
-        block = _wide(block)
-        if closed:
-            closed[1](penalty, block, slot, scale)
-        else:
-            slot.addcmul_(_slope(penalty, block.abs()), block.sign(), value=scale)
+        if out is not None:
+            out.add_(penalty.grad(w), alpha=scale)
+        return penalty(w).sum() if wanted else None
+    like = _wide(w[:0])
+    kernel, start = _closed(penalty)
+    start = _number(start(penalty), like.dtype, like.device) if kernel else None
+    kernel = kernel or (_table if _by_table(penalty, like) else _general)
+    pairs = _blocks(w, out) if out is not None else ((block, None) for (block,) in _blocks(w))
+    values = [kernel(penalty, start, _wide(block), slot, scale, wanted) for block, slot in pairs]
+    return sum(values) if wanted else None
 
 
 def _eta(penalty, w):
@@ -240,32 +275,32 @@ def _eta(penalty, w):
 
 
 def _is_log_sum(penalty):
-    return type(penalty) is LogSum and penalty.eps > 0
+    return _closed(penalty)[0] is _log_sum
 
 
-def _dual(penalty, log_eta):
+def _dual(penalty, eta):
     """f(eta); for LogSum without the detour over the unit ruler."""
     if not _is_log_sum(penalty):
-        return penalty.dual(log_eta.exp())
-    x, share = _log_sum_weight(penalty, log_eta)
-    return x.div_(penalty.eps).log1p_().mul_(2).sub_(share)
+        return penalty.dual(eta)
+    root = _root(penalty, eta)
+    share = eta.mul(4).div_(root.square())
+    return eta.div(root).mul_(2 / penalty.eps).log1p_().mul_(2).sub_(share)
 
 
-def _dual_rate(penalty, log_eta):
-    """eta * f'(eta): in closed form for LogSum, by autograd for every other penalty."""
+def _add_dual_rate(penalty, eta, out, scale):
+    """out += scale * eta * f'(eta): in closed form for LogSum, by autograd for every other penalty."""
     if _is_log_sum(penalty):
-        return _log_sum_weight(penalty, log_eta)[1]
+        return out.addcdiv_(eta, _root(penalty, eta).square_(), value=4 * scale)
     with torch.enable_grad():
-        log_eta = log_eta.detach().requires_grad_()
-        return torch.autograd.grad(penalty.dual(log_eta.exp()).sum(), log_eta)[0]
+        eta = eta.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(penalty.dual(eta).sum(), eta)
+    out.addcmul_(eta.detach(), slope, value=scale)
 
 
-def _log_sum_weight(penalty, log_eta):
-    """The x with eta_hat(x) = eta, and x / (x + eps)."""
-    eta = log_eta.exp()
-    root = (eta * 4).add_(penalty.eps**2).sqrt_().add_(penalty.eps)  # 2 * (x + eps)
-    x = eta.mul_(2).div_(root)
-    return x, root.reciprocal_().mul_(x).mul_(2)
+def _root(penalty, eta):
+    """2 * (x + eps) for the x with eta_hat(x) = eta; then x = 2 * eta / root, and x / (x + eps) = 4 * eta / root**2."""
+    square = _number(penalty.eps**2, eta.dtype, eta.device)
+    return torch.add(square, eta, alpha=4).sqrt_().add_(penalty.eps)
 
 
 class _Term(torch.autograd.Function):
@@ -335,17 +370,16 @@ class GroupedPenalty:
 # %% ../../nbs/41_sparsify.ipynb #cell-16
 @dataclass(frozen=True, eq=False)
 class StepSize:
-    """What multiplies a constant gradient in the long run: rate / (sqrt(second / correction) + eps)."""
+    """What multiplies a constant gradient in the long run: rate / (sqrt(second) + eps)."""
 
-    rate: float  # learning rate, with momentum summed up
+    rate: float  # learning rate, with momentum summed up and the bias of `second` taken out
     second: torch.Tensor | None = None  # the optimiser's average of squared gradients, one for each weight
-    correction: float = 1.0  # its bias
-    eps: float = 0.0  # the optimiser's eps
+    eps: float = 0.0  # the optimiser's eps, with the same factor
 
     def denominator(self, second=None):  # second: a block of self.second, which is the default
-        """sqrt(second / correction) + eps, or 1."""
+        """sqrt(second) + eps, or 1."""
         second = self.second if second is None else second
-        return 1.0 if second is None else second.div(self.correction).sqrt_().add_(self.eps)
+        return 1.0 if second is None else second.sqrt().add_(self.eps)
 
     def __call__(self):
         """rho, a number or a tensor of the weight's shape."""
@@ -379,7 +413,8 @@ def _sgd_step(group, state):
 
 def _adam_step(group, state):
     second = state["max_exp_avg_sq"] if group.get("amsgrad") else state["exp_avg_sq"]
-    return StepSize(group["lr"], second, 1 - group["betas"][1] ** _count(state), group["eps"])
+    root = (1 - group["betas"][1] ** _count(state)) ** 0.5  # lr / (sqrt(second) / root + eps)
+    return StepSize(group["lr"] * root, second, group["eps"] * root)
 
 
 def _count(state):
@@ -389,11 +424,11 @@ def _count(state):
 
 def _rmsprop_step(group, state):
     second = state["square_avg"] - state["grad_avg"] ** 2 if group["centered"] else state["square_avg"]
-    return StepSize(group["lr"] / (1 - group["momentum"]), second, 1.0, group["eps"])
+    return StepSize(group["lr"] / (1 - group["momentum"]), second, group["eps"])
 
 
 def _adagrad_step(group, state):
-    return StepSize(group["lr"] / (1 + (_count(state) - 1) * group["lr_decay"]), state["sum"], 1.0, group["eps"])
+    return StepSize(group["lr"] / (1 + (_count(state) - 1) * group["lr_decay"]), state["sum"], group["eps"])
 
 
 _STEP_SIZES = {torch.optim.SGD: _sgd_step, torch.optim.Adam: _adam_step, torch.optim.AdamW: _adam_step,
@@ -459,16 +494,16 @@ class _Method:
 
     def value(self):
         """Sum of Omega, or None for a method without a penalty."""
-        values = [self._value(weight) for weight in self.weights]
-        return sum(value.to(values[0].device) for value in values)
+        return _total([self._value(weight) for weight in self.weights])
 
     def _value(self, weight):
-        return _value(self.penalty, weight.tensor.detach())
+        return _sweep(self.penalty, weight.tensor.detach())
 
-    def add_gradients(self, lam, outs):
-        """Add lam * the gradient of Omega to outs, which go with tensors()."""
-        for weight, out in zip(self.weights, outs, strict=True):
-            _add_gradient(self.penalty, weight.tensor.detach(), out, lam)
+    def add_gradients(self, lam, outs, wanted=False):
+        """Add lam * the gradient of Omega to outs, which go with tensors(); return value() if wanted."""
+        pairs = zip(self.weights, outs, strict=True)
+        values = [_sweep(self.penalty, weight.tensor.detach(), out, lam, wanted) for weight, out in pairs]
+        return _total(values) if wanted else None
 
     def move(self, lam, optimizer, sparsity):
         """What happens after the optimiser's step."""
@@ -484,6 +519,11 @@ class _Method:
         """Zero what is dead."""
         for weight in self.weights:
             weight.tensor.mul_(masks[weight.name])
+
+
+def _total(values):
+    """Their sum, where the first one is."""
+    return sum(value.to(values[0].device) for value in values)
 
 
 def _gradient_of(tensor):
@@ -507,10 +547,11 @@ class _AdaTikhonov(_Method):
         eta = _eta(self.penalty, w)
         return eta + torch.finfo(eta.dtype).tiny  # so that 0 / 0 is 0
 
-    def add_gradients(self, lam, outs):
+    def add_gradients(self, lam, outs, wanted=False):
         for weight, out in zip(self.weights, outs, strict=True):
             for block, slot in _blocks(weight.tensor.detach(), out):
                 slot.addcdiv_(block, self._eta(block).to(block.dtype), value=lam)
+        return self.value() if wanted else None
 
 
 class _EtaTrick(_Method):
@@ -541,22 +582,28 @@ class _EtaTrick(_Method):
     def _value(self, weight):
         total, (parts, penalty) = 0.0, self._parts(weight)
         for _, radius, log_eta in parts:
-            log_eta = _wide(log_eta).clamp(min=-60)
-            total = total + _dual(penalty, log_eta).sum() + _wide(radius).square().div_(log_eta.exp_()).sum()
+            eta = _eta_of(log_eta)
+            total = total + _dual(penalty, eta).sum() + _wide(radius).square().div_(eta).sum()
         return total / 2
 
-    def add_gradients(self, lam, outs):
+    def add_gradients(self, lam, outs, wanted=False):
         for weight, out, rate_out in zip(self.weights, outs, outs[len(self.weights) :], strict=False):
             parts, penalty = self._parts(weight, out, rate_out)
             for w, radius, log_eta, slot, rate_slot in parts:
-                log_eta = _wide(log_eta).clamp(min=-60)
-                rate_slot.add_(_dual_rate(penalty, log_eta), alpha=lam / 2)
-                inverse = log_eta.neg_().exp_()
+                eta = _eta_of(log_eta)
+                _add_dual_rate(penalty, eta, rate_slot, lam / 2)
+                inverse = eta.reciprocal_()
                 slot.addcmul_(w, inverse.to(w.dtype), value=lam)
                 rate_slot.addcmul_(_wide(radius).square(), inverse, value=-lam / 2)
+        return self.value() if wanted else None
 
     def alpha(self, weight, lam):
         return _share(self.state[weight.name].detach().exp().expand_as(weight.tensor), lam)
+
+
+def _eta_of(log_eta):
+    """eta, not so small that its inverse would be infinite."""
+    return _wide(log_eta).clamp(min=-60).exp_()
 
 # %% ../../nbs/41_sparsify.ipynb #cell-24
 class _AdaProx(_Method):
@@ -576,8 +623,8 @@ class _AdaProx(_Method):
     def tensors(self):
         return []
 
-    def add_gradients(self, lam, outs):
-        pass
+    def add_gradients(self, lam, outs, wanted=False):
+        return self.value() if wanted else None
 
     def move(self, lam, optimizer, sparsity):
         for weight in self.weights:
@@ -593,7 +640,9 @@ class _AdaProx(_Method):
         for block, *more in _blocks(*tensors) if _is_separable(self.penalty) else [tensors]:
             eta = more[0] if kept else _eta(self.penalty, block)
             reach = eta * step.denominator(more[-1] if second else None)
-            block.div_(reach.reciprocal_().mul_(scale).add_(1))
+            if not _is_log_sum(self.penalty):  # whose eta is finite
+                reach.clamp_(max=torch.finfo(reach.dtype).max / 2)
+            block.mul_(reach).div_(reach.add_(scale))
 
 
 def _positive(scale):
@@ -736,11 +785,12 @@ class _Noisy(_Method):
     def value(self):
         return self.term(1.0, self.tensors())
 
-    def add_gradients(self, lam, outs):
+    def add_gradients(self, lam, outs, wanted=False):
         slots = {id(tensor): out for tensor, out in zip(self.tensors(), outs, strict=True)}
         for layer in self.layers.values():
             own = {name: slots[id(p)] for name, p in layer.named_parameters(recurse=False) if id(p) in slots}
             layer.add_cost_gradient(lam, own)
+        return self.value() if wanted else None
 
     def tensors(self):
         return [*super().tensors(), *self.extra().values()]
@@ -826,15 +876,22 @@ class Sparsifier:
         return self._method.term(self.lam, tensors)
 
     @torch.no_grad()
-    def add_gradient(self):
+    def add_gradient(
+        self,
+        value: bool = False,  # whether to return what `value()` would, from the same passes
+    ) -> float | None:
         """Add the gradient of `penalty()` to `.grad` in place: in place of `penalty()`, after `backward()`; faster."""
-        self._method.add_gradients(self.lam, [_gradient_of(tensor) for tensor in self._method.tensors()])
+        outs = [_gradient_of(tensor) for tensor in self._method.tensors()]
+        total = self._method.add_gradients(self.lam, outs, value)
+        return self._charged(total) if value else None
 
     @torch.no_grad()
     def value(self) -> float:
         """lam * Omega of the weights as they are; nan for methods without a penalty."""
-        value = self._method.value()
-        return math.nan if value is None else self.lam * float(value)
+        return self._charged(self._method.value())
+
+    def _charged(self, total):
+        return math.nan if total is None else self.lam * float(total)
 
     @torch.no_grad()
     def step(self):

@@ -28,7 +28,7 @@ def parsed(arguments: list[str] | None):
     parser.add_argument("studies", nargs="*", help=f"{', '.join(STUDIES)}; default: all")
     parser.add_argument("--list", action="store_true", help="print the cells")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default 0 1 2; two studies have one")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default 0 1 2; the front has one")
     parser.add_argument("--methods", nargs="+", help="only these methods")
     parser.add_argument("--epochs", type=int, help="default 200, for the front 60; others need --results")
     parser.add_argument("--data", choices=("mnist", "digits"), default="mnist", help="digits needs --results")
