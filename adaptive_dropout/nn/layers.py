@@ -19,7 +19,7 @@ from ..protocol import require_choice, require_number
 from ..variational_dropout import VariationalDropout, VariationalDropoutApprox
 
 # %% ../../nbs/40_layers.ipynb #cell-07
-_reach, _fine, _piece = 88, 128, 30_000  # panels cover |log x| <= 88 (float32's range), 128 to a unit
+_reach, _fine, _piece = 88, 128, 48_000  # panels cover |log x| <= 88 (float32's range), 128 to a unit
 
 
 def _exact_slope(u):

@@ -111,7 +111,7 @@ def _check_tensor(name, tensor):
         raise ValueError(f"parameter {name!r} is frozen (requires_grad is False)")
 
 # %% ../../nbs/41_sparsify.ipynb #cell-10
-_BLOCK = 32768  # entries; a few intermediate arrays of this size fit into the cache of a core
+_BLOCK = 40_000  # entries; a few intermediate arrays of this size fit into the cache of a core
 
 
 def _blocks(*tensors):
@@ -230,8 +230,8 @@ def _looked_up(penalty, size, which, place=None):
     return start.addcmul_(rate, size)
 
 
-def _by_table(penalty, size):
-    return isinstance(penalty, _TABULATED) and size.dtype == torch.float32
+def _by_table(penalty, dtype):
+    return isinstance(penalty, _TABULATED) and dtype == torch.float32
 
 
 def _table(p, start, w, out, c, wanted):
@@ -255,10 +255,10 @@ def _sweep(penalty, w, out=None, scale=0.0, wanted=True):
         if out is not None:
             out.add_(penalty.grad(w), alpha=scale)
         return penalty(w).sum() if wanted else None
-    like = _wide(w[:0])
+    dtype = torch.promote_types(w.dtype, torch.float32)
     kernel, start = _closed(penalty)
-    start = _number(start(penalty), like.dtype, like.device) if kernel else None
-    kernel = kernel or (_table if _by_table(penalty, like) else _general)
+    start = _number(start(penalty), dtype, w.device) if kernel else None
+    kernel = kernel or (_table if _by_table(penalty, dtype) else _general)
     pairs = _blocks(w, out) if out is not None else ((block, None) for (block,) in _blocks(w))
     values = [kernel(penalty, start, _wide(block), slot, scale, wanted) for block, slot in pairs]
     return sum(values) if wanted else None
@@ -271,7 +271,7 @@ def _eta(penalty, w):
     size = _wide(w).abs()
     if _is_log_sum(penalty):
         return (size + penalty.eps).mul_(size)
-    return size / _looked_up(penalty, size, 1) if _by_table(penalty, size) else penalty._eta_hat(size, xp)
+    return size / _looked_up(penalty, size, 1) if _by_table(penalty, size.dtype) else penalty._eta_hat(size, xp)
 
 
 def _is_log_sum(penalty):
