@@ -18,7 +18,7 @@ def program(experiment):
 def test_stored_results_are_of_listed_cells(program, capsys):
     assert program.main(["--list"]) == 0
     listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert len(listed) == 59
+    assert len(listed) == 63
     for path in RESULTS.glob("*.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
         assert configuration_hash(record["configuration"]) == path.stem and path.stem in listed
