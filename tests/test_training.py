@@ -8,16 +8,26 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from adaptive_dropout.data import ImageData
 from adaptive_dropout.nn.gates import HardConcreteLinear
 from adaptive_dropout.nn.sparsify import Sparsifier
 from adaptive_dropout.penalties import L1, LogSum
 from adaptive_dropout.stacked import Run, Stack, random_stream, signature, stack_runs
-from adaptive_dropout.training import SCHEDULES, TrainingData, load_checkpoint, save_checkpoint, train
+from adaptive_dropout.training import (
+    SCHEDULES,
+    TrainingData,
+    _difference,
+    from_images,
+    load_checkpoint,
+    save_checkpoint,
+    train,
+)
 
 # What the processes of the tests below train: the two functions are written into their scripts.
 STUDY = """
@@ -478,3 +488,36 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
         save_checkpoint(tmp_path / "run", {"a": torch.zeros(3)})
     assert torch.equal(load_checkpoint(tmp_path / "run")["a"], torch.ones(3))
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_colour_images_become_channels_first_and_are_normalised():
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 4, 6, 3), dtype=np.uint8)
+    labels = np.arange(10)
+    made = from_images(ImageData(pixels, labels, pixels, labels, "memory"), mean=0.5, deviation=0.25)
+    assert made.inputs.shape == (8, 3, 4, 6) and made.validation[0].shape == (2, 3, 4, 6)
+    twin = (pixels.transpose(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    assert np.allclose(made.test[0], twin, atol=1e-6) and (made.test[1] == torch.arange(10)).all()
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_dropout_in_a_stack_is_dropout(p):
+    measured = []
+    for score in (lambda out, y: out.amax(), lambda out, y: (out != 0).float().mean()):
+        nets = [nn.Sequential(nn.Linear(3, 50), nn.Dropout(p)) for _ in range(2)]
+        for net in nets:
+            nn.init.zeros_(net[0].weight)
+            nn.init.ones_(net[0].bias)
+        runs = [Run(net, torch.optim.SGD(net.parameters(), 0.1), None, seed) for seed, net in enumerate(nets)]
+        stack = Stack(runs, loss=score)
+        stack.mode(True)
+        measured.append(stack.losses(torch.ones(2, 400, 3), torch.zeros(2, 400)))
+    highest, alive = measured
+    assert torch.allclose(highest, torch.tensor(1 / (1 - p) if p < 1 else 0.0))
+    assert ((alive - (1 - p)).abs() <= 5 * (p * (1 - p) / 20_000) ** 0.5).all()  # five standard errors of 20,000 draws
+
+
+def test_a_checkpoint_with_a_setting_more_is_named():
+    assert _difference({"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2}}) == "b.d is 3 there and 'absent' here"
+    assert _difference({"a": 1}, {"a": 1, "b": 2}) == "b is 'absent' there and 2 here"
+    assert _difference({"a": [1, 2]}, {"a": [1, 3]}) == "a.1 is 2 there and 3 here"
+    assert _difference({"a": [1, 2]}, {"a": [1, 2]}) is None
