@@ -18,6 +18,7 @@ import os
 import platform
 import statistics
 import time
+from importlib.metadata import version
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
@@ -217,6 +218,7 @@ def main():
     arguments.add_argument("--rounds", metavar="N", type=int, default=100, help="steps of each case (default 100)")
     options = arguments.parse_args()
     machine = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": 1, "torch": torch.__version__}
+    machine["cplxmodule"] = version("cplxmodule") if LinearVD else "not installed"
     machine["load"] = round(os.getloadavg()[0], 1)  # programs that compete for cores, caches and memory
     rows = table(options.only, options.rounds)
     print(" ".join(f"{key} {value}" for key, value in machine.items()))
