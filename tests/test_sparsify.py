@@ -166,6 +166,20 @@ def test_blocks_do_not_show(monkeypatch):
     assert all(torch.allclose(a, b, rtol=1e-12) for a, b in zip(results[:half], results[half:], strict=True))
 
 
+@pytest.mark.parametrize(
+    "penalty", [LogSum(0.1), MCP(2.0, 0.1), VariationalDropout(0.02), HardConcreteL0(0.03)], ids=name_of
+)
+def test_a_loss_with_a_penalty_can_be_compiled(penalty):
+    torch._dynamo.reset()
+    model, (x, labels) = net(), batch()
+    sparsifier = Sparsifier(model, "penalty", penalty, 0.3)
+    loss = lambda x: 2 * (F.cross_entropy(model(x), labels) + sparsifier.penalty())
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    results = [(made.item(), torch.autograd.grad(made, list(model.parameters()))) for made in (loss(x), compiled(x))]
+    assert math.isclose(results[0][0], results[1][0], rel_tol=1e-6)
+    assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-8) for a, b in zip(results[0][1], results[1][1], strict=True))
+
+
 @pytest.mark.parametrize("penalty", [GroupL2([[0, 1], [2, 3, 4, 5]]), SquaredL1()], ids=name_of)
 def test_penalties_of_vectors_work_directly(penalty):
     model = net()

@@ -112,7 +112,7 @@ def test_results_are_the_same_fresh_and_read(tmp_path):
     assert first.records[0]["result"]["array"] == [[1, 0], [0, 1]] and first.records[0]["result"]["float32"] == 0.5
     record = json.loads(path_of(tmp_path / "new" / "folder", x=0.1).read_text())
     assert list(record) == ["configuration", "result", "submitted", "seconds", "versions", "machine", "device"]
-    assert {"python", "numpy", "torch"} <= set(record["versions"]) and 0 <= record["seconds"] < 60  # of a cell that does nothing
+    assert {"python", "numpy", "torch"} <= set(record["versions"]) and 0 <= record["seconds"] < 60
     assert os.uname().nodename not in record["machine"]
 
 

@@ -130,9 +130,14 @@ def _is_separable(penalty):
     return isinstance(penalty, Penalty) and penalty.separable
 
 
-@lru_cache(maxsize=64)
+@torch.compiler.assume_constant_result
 def _number(value, dtype, device):
     """A number as a tensor, for kernels to start from."""
+    return _kept_number(value, dtype, device)
+
+
+@lru_cache(maxsize=64)
+def _kept_number(value, dtype, device):
     return torch.tensor(value, dtype=dtype, device=device)
 
 
@@ -142,7 +147,8 @@ def _dot(a, b):
 
 def _sum_of_logs(base, excess):
     """Sum of log(base), base = 1 + excess(); by log1p, thrice as slow, where the rounding of base would show."""
-    total = base.log_().sum() if base.device.type == "cpu" else None
+    asked = base.device.type == "cpu" and not torch.compiler.is_compiling()
+    total = base.log_().sum() if asked else None
     return excess().log1p_().sum() if total is None or total < base.numel() / 32 else total
 
 
@@ -206,9 +212,14 @@ _TABULATED = (VariationalDropout, VariationalDropoutApprox, HardConcreteL0)
 _SHIFT, _FIRST, _LAST = 13, 87 << 10, 254 << 10  # 1024 stretches for each factor of two, from 2**-40 to 2**127
 
 
-@lru_cache(maxsize=32)
+@torch.compiler.assume_constant_result
 def _rows(penalty, device):
     """Intercepts and rates of Omega and of Omega' over numbers that share the leading bits of a float32."""
+    return _kept_rows(penalty, device)
+
+
+@lru_cache(maxsize=32)
+def _kept_rows(penalty, device):
     edge = (torch.arange(_FIRST, _LAST + 1, dtype=torch.int32) << _SHIFT).view(torch.float32).double()
     edge[0] = 0
     pairs = []
@@ -316,8 +327,9 @@ class _Term(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, upstream):
         outs = [torch.zeros_like(tensor) for tensor in ctx.saved_tensors]
-        ctx.method.add_gradients(ctx.lam if upstream.is_cuda else ctx.lam * upstream.item(), outs)
-        return None, None, *([out.mul_(upstream) for out in outs] if upstream.is_cuda else outs)
+        later = upstream.is_cuda or torch.compiler.is_compiling()  # a number would make them wait
+        ctx.method.add_gradients(ctx.lam if later else ctx.lam * upstream.item(), outs)
+        return None, None, *([out.mul_(upstream) for out in outs] if later else outs)
 
 # %% ../../nbs/41_sparsify.ipynb #cell-13
 @dataclass(frozen=True)
