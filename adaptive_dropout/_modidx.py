@@ -2214,8 +2214,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                         'adaptive_dropout/nn/sparsify.py'),
                                               'adaptive_dropout.nn.sparsify._count': ( 'sparsify.html#_count',
                                                                                        'adaptive_dropout/nn/sparsify.py'),
-                                              'adaptive_dropout.nn.sparsify._dot': ( 'sparsify.html#_dot',
-                                                                                     'adaptive_dropout/nn/sparsify.py'),
                                               'adaptive_dropout.nn.sparsify._dual': ( 'sparsify.html#_dual',
                                                                                       'adaptive_dropout/nn/sparsify.py'),
                                               'adaptive_dropout.nn.sparsify._eta': ( 'sparsify.html#_eta',

@@ -141,10 +141,6 @@ def _kept_number(value, dtype, device):
     return torch.tensor(value, dtype=dtype, device=device)
 
 
-def _dot(a, b):
-    return a.flatten().dot(b.flatten())
-
-
 def _sum_of_logs(base, excess):
     """Sum of log(base), base = 1 + excess(); by log1p, thrice as slow, where the rounding of base would show."""
     asked = base.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -156,7 +152,7 @@ def _l1(p, start, w, out, c, wanted):
     sign = w.sign()
     if out is not None:
         out.add_(sign, alpha=c)
-    return _dot(w, sign) if wanted else None
+    return sign.mul_(w).sum() if wanted else None
 
 
 def _log_sum(p, start, w, out, c, wanted):
@@ -180,7 +176,7 @@ def _mcp(p, start, w, out, c, wanted):
         out.addcmul_(sign, torch.addcmul(start, w, sign, value=-1).clamp_(min=0), value=c / p._scale)
     if wanted:
         inner = w.clamp(-p._scale, p._scale)
-        return _dot(inner, sign) - _dot(inner, inner) / (2 * p._scale)
+        return sign.sub_(inner, alpha=1 / (2 * p._scale)).mul_(inner).sum()
 
 
 def _scad(p, start, w, out, c, wanted):
@@ -190,7 +186,7 @@ def _scad(p, start, w, out, c, wanted):
     if wanted:
         inner = w.clamp(-p.a * p.lam, p.a * p.lam)
         bend = nn.functional.softshrink(inner, p.lam)
-        return _dot(inner, sign) - _dot(bend, bend) / (2 * width)
+        return sign.mul_(inner).addcmul_(bend, bend, value=-1 / (2 * width)).sum()
 
 
 _CLOSED = {  # penalty -> kernel, and the number that its first pass adds to
