@@ -472,9 +472,9 @@ class CubicRamp:
 
 # %% ../../nbs/41_sparsify.ipynb #cell-22
 class _Method:
-    """How weights become sparse; this one, method "penalty", adds the penalty to the loss and does nothing else."""
+    """How weights become sparse: what the methods share."""
 
-    needs = ("grad",)  # what the penalty must have; () for methods that take none
+    needs = ()  # what the penalty must have; () for methods that take none
     has_lam = True
     adds = True  # whether it adds to the loss
     options = {}  # further arguments with their defaults
@@ -507,11 +507,13 @@ class _Method:
     def _value(self, weight):
         return _sweep(self.penalty, weight.tensor.detach())
 
-    def add_gradients(self, lam, outs, wanted=False):
-        """Add lam * the gradient of Omega to outs, which go with tensors(); return value() if wanted."""
-        pairs = zip(self.weights, outs, strict=True)
-        values = [_sweep(self.penalty, weight.tensor.detach(), out, lam, wanted) for weight, out in pairs]
-        return _total(values) if wanted else None
+    def add_gradients(self, lam, outs):
+        """Add lam * the gradient of Omega to outs, which go with tensors(); nothing if there are none."""
+
+    def add_gradients_and_value(self, lam, outs):
+        """The same; returns value()."""
+        self.add_gradients(lam, outs)
+        return self.value()
 
     def move(self, lam, optimizer, sparsity):
         """What happens after the optimiser's step."""
@@ -546,6 +548,22 @@ def _share(eta, lam):
     return torch.where(eta == 0, float(lam == 0), 1 / (1 + lam / eta))
 
 
+class _Direct(_Method):
+    """Method "penalty": the penalty in the loss, and nothing else."""
+
+    needs = ("grad",)
+
+    def add_gradients(self, lam, outs):
+        self._swept(lam, outs, False)
+
+    def add_gradients_and_value(self, lam, outs):
+        return _total(self._swept(lam, outs, True))
+
+    def _swept(self, lam, outs, wanted):
+        pairs = zip(self.weights, outs, strict=True)
+        return [_sweep(self.penalty, weight.tensor.detach(), out, lam, wanted) for weight, out in pairs]
+
+
 class _AdaTikhonov(_Method):
     """The pull lam * w / eta_hat(w) of eq. (6), with eta renewed at every step and held fixed."""
 
@@ -555,11 +573,10 @@ class _AdaTikhonov(_Method):
         eta = _eta(self.penalty, w)
         return eta + torch.finfo(eta.dtype).tiny  # so that 0 / 0 is 0
 
-    def add_gradients(self, lam, outs, wanted=False):
+    def add_gradients(self, lam, outs):
         for weight, out in zip(self.weights, outs, strict=True):
             for block, slot in _blocks(weight.tensor.detach(), out):
                 slot.addcdiv_(block, self._eta(block).to(block.dtype), value=lam)
-        return self.value() if wanted else None
 
 
 class _EtaTrick(_Method):
@@ -594,7 +611,7 @@ class _EtaTrick(_Method):
             total = total + _dual(penalty, eta).sum() + _wide(radius).square().div_(eta).sum()
         return total / 2
 
-    def add_gradients(self, lam, outs, wanted=False):
+    def add_gradients(self, lam, outs):
         for weight, out, rate_out in zip(self.weights, outs, outs[len(self.weights) :], strict=False):
             parts, penalty = self._parts(weight, out, rate_out)
             for w, radius, log_eta, slot, rate_slot in parts:
@@ -603,7 +620,6 @@ class _EtaTrick(_Method):
                 inverse = eta.reciprocal_()
                 slot.addcmul_(w, inverse.to(w.dtype), value=lam)
                 rate_slot.addcmul_(_wide(radius).square(), inverse, value=-lam / 2)
-        return self.value() if wanted else None
 
     def alpha(self, weight, lam):
         return _share(self.state[weight.name].detach().exp().expand_as(weight.tensor), lam)
@@ -631,9 +647,6 @@ class _AdaProx(_Method):
     def tensors(self):
         return []
 
-    def add_gradients(self, lam, outs, wanted=False):
-        return self.value() if wanted else None
-
     def move(self, lam, optimizer, sparsity):
         for weight in self.weights:
             step = step_size(optimizer, weight.tensor)
@@ -644,11 +657,11 @@ class _AdaProx(_Method):
     def _shrink(self, weight, step, scale):
         kept = [] if self.eta_at == "v" else [self.state[weight.name]]
         second = [] if step.second is None else [step.second]
-        tensors = (weight.tensor.detach(), *kept, *second)
+        tensors, finite = (weight.tensor.detach(), *kept, *second), _is_log_sum(self.penalty)  # finite: its eta
         for block, *more in _blocks(*tensors) if _is_separable(self.penalty) else [tensors]:
             eta = more[0] if kept else _eta(self.penalty, block)
             reach = eta * step.denominator(more[-1] if second else None)
-            if not _is_log_sum(self.penalty):  # whose eta is finite
+            if not finite:
                 reach.clamp_(max=torch.finfo(reach.dtype).max / 2)
             block.mul_(reach).div_(reach.add_(scale))
 
@@ -754,7 +767,7 @@ class _Fixed(_Magnitude):
 class _Noisy(_Method):
     """Layers with noise in place of the dense ones, method "vardrop"."""
 
-    name, kind, needs = "vardrop", "variational", ()
+    name, kind = "vardrop", "variational"
     options = {"form": "additive", "formula": "exact", "generator": None, "rate": 1.0}
 
     def start(self, lam):
@@ -793,12 +806,11 @@ class _Noisy(_Method):
     def value(self):
         return self.term(1.0, self.tensors())
 
-    def add_gradients(self, lam, outs, wanted=False):
+    def add_gradients(self, lam, outs):
         slots = {id(tensor): out for tensor, out in zip(self.tensors(), outs, strict=True)}
         for layer in self.layers.values():
             own = {name: slots[id(p)] for name, p in layer.named_parameters(recurse=False) if id(p) in slots}
             layer.add_cost_gradient(lam, own)
-        return self.value() if wanted else None
 
     def tensors(self):
         return [*super().tensors(), *self.extra().values()]
@@ -819,7 +831,7 @@ class _HardConcrete(_Noisy):
     options = {"gates": "weight", "beta": 2 / 3, "test_gate": "mean", "generator": None, "rate": 30.0}
 
 # %% ../../nbs/41_sparsify.ipynb #cell-28
-_METHODS = {"penalty": _Method, "adatikhonov": _AdaTikhonov, "eta-trick": _EtaTrick, "adaprox": _AdaProx, "prox": _Prox,
+_METHODS = {"penalty": _Direct, "adatikhonov": _AdaTikhonov, "eta-trick": _EtaTrick, "adaprox": _AdaProx, "prox": _Prox,
             "magnitude": _Magnitude, "iht": _HardThreshold, "fixed": _Fixed, "vardrop": _Noisy,
             "hard-concrete": _HardConcrete}  # fmt: skip
 
@@ -890,8 +902,9 @@ class Sparsifier:
     ) -> float | None:
         """Add the gradient of `penalty()` to `.grad` in place: in place of `penalty()`, after `backward()`; faster."""
         outs = [_gradient_of(tensor) for tensor in self._method.tensors()]
-        total = self._method.add_gradients(self.lam, outs, value)
-        return self._charged(total) if value else None
+        if value:
+            return self._charged(self._method.add_gradients_and_value(self.lam, outs))
+        self._method.add_gradients(self.lam, outs)
 
     @torch.no_grad()
     def value(self) -> float:
